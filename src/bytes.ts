@@ -1,0 +1,66 @@
+/**
+ * Byte strings as JavaScript strings, without loss.
+ *
+ * Paths, arguments and environment variables are bytes to the kernel, mostly UTF-8. A byte that is not part of valid
+ * UTF-8 is kept as a lone low surrogate U+DC80..U+DCFF (Python's "surrogateescape", PEP 383), so that
+ * `encodeBytes(decodeBytes(b))` is `b` for every b. This file imports nothing.
+ */
+
+const utf8 = new TextEncoder();
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Decode bytes to a string; what is not UTF-8 becomes U+DC80 + (byte - 0x80). Never throws. */
+export function decodeBytes(bytes: Uint8Array): string {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return decodeLossless(bytes);
+  }
+}
+
+/** Encode a string made by {@link decodeBytes} (or any well-formed string) back to its bytes, without a final NUL. */
+export function encodeBytes(text: string): Uint8Array {
+  if (text.isWellFormed()) return utf8.encode(text);
+  const parts: number[] = [];
+  for (const char of text) {
+    const code = char.codePointAt(0) ?? 0;
+    if (code >= 0xdc80 && code <= 0xdcff) parts.push(code - 0xdc00);
+    else parts.push(...utf8.encode(char));
+  }
+  return Uint8Array.from(parts);
+}
+
+/** Length in bytes of the sequence that starts at `i`, 0 when it is not valid UTF-8 (Unicode 15, table 3-7). */
+function sequenceLength(bytes: Uint8Array, i: number): number {
+  const first = bytes[i] ?? 0;
+  if (first < 0x80) return 1;
+  const length =
+    first >= 0xc2 && first <= 0xdf ? 2 : first >= 0xe0 && first <= 0xef ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  if (length === 0 || i + length > bytes.length) return 0;
+  const second = bytes[i + 1] ?? 0;
+  const low = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
+  const high = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
+  if (second < low || second > high) return 0;
+  for (let k = 2; k < length; k++) {
+    const next = bytes[i + k] ?? 0;
+    if (next < 0x80 || next > 0xbf) return 0;
+  }
+  return length;
+}
+
+function decodeLossless(bytes: Uint8Array): string {
+  let text = "";
+  let start = 0;
+  let i = 0;
+  while (i < bytes.length) {
+    const length = sequenceLength(bytes, i);
+    if (length > 0) {
+      i += length;
+      continue;
+    }
+    text += strict.decode(bytes.subarray(start, i)) + String.fromCharCode(0xdc00 + (bytes[i] ?? 0));
+    i += 1;
+    start = i;
+  }
+  return text + strict.decode(bytes.subarray(start));
+}

@@ -1,0 +1,51 @@
+/**
+ * The errors that hutch throws on purpose. Everything that reaches a user as one clear line is one of these; anything
+ * else is a bug. This file imports nothing.
+ */
+
+/** Exit codes of commands that pass a program's status on (docker's and the shell's convention). */
+export const EXIT = { failure: 125, notExecutable: 126, notFound: 127, signalBase: 128 } as const;
+
+/**
+ * An error whose message is meant for the user, as it stands, on one line.
+ * `from` quotes the user's own words that asked for what failed; `hint` says what to do about it.
+ */
+export class HutchError extends Error {
+  override name = "HutchError";
+  readonly from: string | undefined;
+  readonly hint: string | undefined;
+  readonly exitCode: number;
+
+  constructor(message: string, detail: { from?: string; hint?: string; exitCode?: number; cause?: unknown } = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.from = detail.from;
+    this.hint = detail.hint;
+    this.exitCode = detail.exitCode ?? EXIT.failure;
+  }
+}
+
+/** Bad input: an unknown option, a malformed value, a path that is not there. Found before anything is started. */
+export class UsageError extends HutchError {
+  override name = "UsageError";
+}
+
+/** A call to the kernel that failed: `call` with its arguments as text, the error's number and its name. */
+export class SystemError extends HutchError {
+  override name = "SystemError";
+  readonly call: string;
+  readonly errno: number;
+  readonly code: string;
+
+  constructor(
+    call: string,
+    errno: number,
+    code: string,
+    meaning: string,
+    detail: { from?: string; hint?: string } = {},
+  ) {
+    super(`${call}: ${code} ${meaning}`, detail);
+    this.call = call;
+    this.errno = errno;
+    this.code = code;
+  }
+}

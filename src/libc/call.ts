@@ -1,0 +1,100 @@
+/**
+ * The one way from TypeScript to the kernel: syscall(2), bound once through bun:ffi.
+ *
+ * bun:ffi checks nothing (a missing argument is 0, a string ends at its first NUL), so everything passes through
+ * {@link call}, which encodes strings losslessly, refuses NUL, keeps buffers alive, and turns -1 into a SystemError.
+ */
+
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { encodeBytes } from "../bytes.ts";
+import { HutchError, SystemError } from "../errors.ts";
+import { errnoText } from "./errno.ts";
+import { type Arch, SYSCALLS, type SyscallName } from "./syscalls.ts";
+
+/** What a system call takes: a number, a path or other string (passed as NUL-terminated bytes), a buffer, or NULL. */
+export type Argument = number | bigint | string | Uint8Array | BigUint64Array | null;
+
+const SYMBOLS = {
+  syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64", "i64"], returns: FFIType.i64_fast },
+  __errno_location: { args: [], returns: "ptr" },
+} as const;
+
+/** The architecture that this process runs on, by the kernel's two tables that hutch knows. */
+export const ARCH: Arch = process.arch === "arm64" ? "arm64" : "x64";
+
+function bind() {
+  try {
+    return dlopen("libc.so.6", SYMBOLS).symbols;
+  } catch (first) {
+    try {
+      return dlopen("libc.so", SYMBOLS).symbols; // musl
+    } catch {
+      throw new HutchError(`bind libc: ${first instanceof Error ? first.message : String(first)}`, {
+        hint: "bun:ffi needs the JIT: run without BUN_JSC_useJIT=0, MemoryDenyWriteExecute= or an execmem policy",
+        cause: first,
+      });
+    }
+  }
+}
+
+type Libc = ReturnType<typeof bind>;
+let libc: Libc | undefined; // a cache of an immutable binding, not state
+let errnoAddress: ReturnType<Libc["__errno_location"]>;
+
+/** NUL-terminated bytes of a string. @throws HutchError when the string itself has a NUL. */
+export function cString(text: string): Uint8Array {
+  if (text.includes("\0")) throw new HutchError(`${JSON.stringify(text)} contains a NUL byte`);
+  const bytes = encodeBytes(text);
+  const terminated = new Uint8Array(bytes.length + 1);
+  terminated.set(bytes);
+  return terminated;
+}
+
+function argument(value: Argument | undefined, keep: unknown[]): number | bigint {
+  if (value === undefined || value === null) return 0;
+  if (typeof value === "number" || typeof value === "bigint") return value;
+  const buffer = typeof value === "string" ? cString(value) : value;
+  if (buffer.byteLength === 0) return 0;
+  keep.push(buffer);
+  return ptr(buffer);
+}
+
+/** Make a system call; returns its result, or minus the error number. Never throws for the kernel's sake. */
+export function rawCall(name: SyscallName, ...args: Argument[]): number {
+  libc ??= bind();
+  const keep: unknown[] = [];
+  const result = libc.syscall(
+    SYSCALLS[name][ARCH],
+    argument(args[0], keep),
+    argument(args[1], keep),
+    argument(args[2], keep),
+    argument(args[3], keep),
+    argument(args[4], keep),
+    argument(args[5], keep),
+  );
+  if (Number(result) !== -1) return Number(result);
+  errnoAddress ??= libc.__errno_location();
+  return errnoAddress === null ? -1 : -read.i32(errnoAddress, 0);
+}
+
+/** Make a system call; returns its result (a count or descriptor). @throws SystemError naming the call and errno. */
+export function call(name: SyscallName, ...args: Argument[]): number {
+  const result = rawCall(name, ...args);
+  if (result < 0) throw systemError(`${name} ${describe(args)}`.trimEnd(), -result);
+  return result;
+}
+
+/** A SystemError for a call described in words. */
+export function systemError(what: string, errno: number, detail: { from?: string; hint?: string } = {}): SystemError {
+  const { name, meaning } = errnoText(errno);
+  return new SystemError(what, errno, name, meaning, detail);
+}
+
+function describe(args: Argument[]): string {
+  return args.filter((value) => typeof value === "string").join(" ");
+}
+
+/** Address of a buffer's first byte, for structures that hold pointers. The caller keeps the buffer alive. */
+export function addressOf(buffer: Uint8Array | BigUint64Array): number {
+  return Number(ptr(buffer));
+}

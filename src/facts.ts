@@ -1,0 +1,33 @@
+/** What a plan must know of the machine; host.ts gathers it, tests write it by hand. This file imports only types. */
+
+import type { Kind } from "./step.ts";
+
+/** A contiguous range of ids outside. */
+export interface Range {
+  readonly start: number;
+  readonly size: number;
+}
+
+export interface HostFacts {
+  /** The caller's effective ids. */
+  readonly uid: number;
+  readonly gid: number;
+  /** Whether the caller is the machine's root: uid 0 in the initial user namespace. */
+  readonly root: boolean;
+  /** Subordinate ranges of the caller, when the spec needs them (subuid(5), subgid(5)). */
+  readonly ranges: { readonly uid: Range; readonly gid: Range } | undefined;
+  /** Paths of newuidmap(1) and newgidmap(1). */
+  readonly mappers: { readonly uid: string; readonly gid: string };
+  /** Whether the caller has a controlling terminal. */
+  readonly terminal: boolean;
+  /** An existing directory that may be covered by a tmpfs while the root is assembled. */
+  readonly workspace: string;
+  /** What each bind source and lower directory is; a missing entry means that it is not there. */
+  readonly kinds: ReadonlyMap<string, Kind>;
+  /** Owner of directories that are to be shown writable to a range of ids. */
+  readonly owners: ReadonlyMap<string, number>;
+  /** Mount points below a directory that is to be an overlay's lower layer. */
+  readonly mountsBelow: ReadonlyMap<string, readonly string[]>;
+  /** The caller's soft and hard RLIMIT_NOFILE, as well as they can be known. */
+  readonly nofile: { readonly soft: number; readonly hard: number };
+}

@@ -1,0 +1,150 @@
+/** Asking this machine for the facts that a plan needs (facts.ts). Reads only; by system calls, since it is on the way of every start. */
+
+import { UsageError } from "./errors.ts";
+import type { HostFacts, Range } from "./facts.ts";
+import { FALLBACK_RANGE } from "./defaults.ts";
+import { rawCall } from "./libc/call.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR, RLIMITS } from "./libc/constants.ts";
+import { readText, status } from "./libc/files.ts";
+import type { Spec } from "./spec.ts";
+import type { Kind } from "./step.ts";
+
+/** Gather what `plan` must know for this Spec. @throws UsageError when asked-for id ranges do not exist. */
+export function gatherFacts(spec: Spec): HostFacts {
+  const uid = rawCall("geteuid");
+  const gid = rawCall("getegid");
+  const root = uid === 0 && inInitialUserNamespace();
+  const kinds = new Map<string, Kind>();
+  const owners = new Map<string, number>();
+  const look = (path: string) => {
+    const found = status(path);
+    if (typeof found === "number") return;
+    kinds.set(path, found.kind === "directory" ? "directory" : "file");
+    owners.set(path, found.uid);
+  };
+  const { root } = spec;
+  const directories = root.kind === "overlay" ? root.lower : root.kind === "bind" ? [root.path] : [];
+  directories.forEach(look);
+  for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
+  return {
+    uid,
+    gid,
+    root,
+    ranges: wantsRanges(spec, root) ? findRanges(spec, uid) : undefined,
+    mappers: { uid: findProgram("newuidmap"), gid: findProgram("newgidmap") },
+    terminal: hasTerminal(),
+    workspace: ["/tmp", "/run", "/mnt", "/var"].find((path) => kindOf(path) === "directory") ?? "/tmp",
+    kinds,
+    owners,
+    mountsBelow: root.kind === "overlay" ? mountsBelow(root.lower) : new Map(),
+    nofile: callerNofile(),
+  };
+}
+
+function kindOf(path: string): string | undefined {
+  const found = status(path);
+  return typeof found === "number" ? undefined : found.kind;
+}
+
+/** The initial user namespace maps every id to itself (user_namespaces(7)). */
+function inInitialUserNamespace(): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(readText("/proc/self/uid_map") ?? "");
+}
+
+function wantsRanges(spec: Spec, root: boolean): boolean {
+  return spec.idMap === "range" || (spec.idMap === "default" && root);
+}
+
+/** First directory of the standard places that has an executable of this name. */
+function findProgram(name: string): string {
+  return (
+    ["/usr/bin", "/bin", "/usr/sbin", "/run/wrappers/bin"]
+      .map((directory) => `${directory}/${name}`)
+      .find((path) => kindOf(path) !== undefined) ?? `/usr/bin/${name}`
+  );
+}
+
+/** Whether the process has a controlling terminal (tty(4): opening /dev/tty is ENXIO without one). */
+function hasTerminal(): boolean {
+  const terminal = rawCall("openat", AT_FDCWD, "/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (terminal >= 0) rawCall("close", terminal);
+  return terminal >= 0;
+}
+
+/**
+ * Soft and hard RLIMIT_NOFILE of the caller. Bun has raised our own before the first line of TypeScript ran; the parent
+ * process's is the nearest that can still be known.
+ */
+function callerNofile(): { soft: number; hard: number } {
+  const limit = new BigUint64Array(2);
+  const number = (value: bigint | undefined) =>
+    value === undefined || value > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(value);
+  const parent = rawCall("getppid");
+  const known = parent > 0 && rawCall("prlimit64", parent, RLIMITS["RLIMIT_NOFILE"] ?? 7, null, limit) === 0;
+  const soft = known ? number(limit[0]) : 1024;
+  rawCall("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"] ?? 7, null, limit);
+  const hard = number(limit[1]);
+  return { soft: Math.min(soft, hard), hard };
+}
+
+/** Mount points strictly below each directory, from /proc/self/mountinfo (proc_pid_mountinfo(5)). */
+function mountsBelow(directories: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const points = (readText("/proc/self/mountinfo") ?? "").split("\n").flatMap((line) => {
+    const point = line.split(" ")[4];
+    return point === undefined
+      ? []
+      : [point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))];
+  });
+  return new Map(
+    directories.map((directory) => {
+      const real = realPath(directory) ?? directory;
+      const prefix = real === "/" ? "/" : `${real}/`;
+      return [directory, points.filter((point) => point.startsWith(prefix) && point !== real)];
+    }),
+  );
+}
+
+/** Canonical path by /proc/self/fd, as the kernel sees it. */
+export function realPath(path: string): string | undefined {
+  const descriptor = rawCall("openat", AT_FDCWD, path, 0o10000000 | O_CLOEXEC);
+  if (descriptor < 0) return undefined;
+  const buffer = new Uint8Array(4096);
+  const length = rawCall("readlinkat", AT_FDCWD, `/proc/self/fd/${descriptor}`, buffer, buffer.length);
+  rawCall("close", descriptor);
+  return length < 0 ? undefined : Buffer.from(buffer.subarray(0, length)).toString();
+}
+
+/** Lines of subuid(5) or subgid(5): `NAME:START:COUNT`; the first usable one for a user. */
+export function parseSubordinate(text: string, names: readonly string[]): Range | undefined {
+  for (const line of text.split("\n")) {
+    const [name, start, size] = line.split(":");
+    if (name === undefined || !names.includes(name)) continue;
+    const range = { start: Number(start), size: Number(size) };
+    if (Number.isSafeInteger(range.start) && range.start > 0 && Number.isSafeInteger(range.size) && range.size > 0)
+      return range;
+  }
+  return undefined;
+}
+
+function findRanges(spec: Spec, uid: number): { uid: Range; gid: Range } {
+  const names = uid === 0 ? ["root", "0", "containers"] : [userName(uid), String(uid)];
+  const find = (file: string) => {
+    const range = parseSubordinate(readText(file) ?? "", names);
+    return range === undefined ? undefined : { start: range.start, size: Math.min(range.size, 65536) };
+  };
+  const found = { uid: find("/etc/subuid"), gid: find("/etc/subgid") };
+  if (found.uid !== undefined && found.gid !== undefined && (uid !== 0 || found.uid.size >= 65536)) {
+    return { uid: found.uid, gid: found.gid };
+  }
+  if (uid === 0) return { uid: FALLBACK_RANGE, gid: FALLBACK_RANGE };
+  const missing = found.uid === undefined ? "/etc/subuid" : "/etc/subgid";
+  throw new UsageError(`no range of ids for ${names[0]} in ${missing}`, {
+    ...(spec.words["idMap"] === undefined ? {} : { from: spec.words["idMap"] }),
+    hint: `as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${names[0]}`,
+  });
+}
+
+function userName(uid: number): string {
+  const line = (readText("/etc/passwd") ?? "").split("\n").find((entry) => entry.split(":")[2] === String(uid));
+  return line?.split(":")[0] ?? String(uid);
+}

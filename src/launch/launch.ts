@@ -1,0 +1,92 @@
+/**
+ * launch: become the launcher. The program is encoded as a static ELF in a memfd and hutch turns into it by execve, so
+ * that pid, terminal, process group and exit status stay, and nothing of this runtime does.
+ */
+
+import { decodeBytes, encodeBytes } from "../bytes.ts";
+import { HutchError } from "../errors.ts";
+import { addressOf, ARCH, call, cString, rawCall, systemError } from "../libc/call.ts";
+import * as c from "../libc/constants.ts";
+import { readFile, writeAll } from "../libc/files.ts";
+import type { Plan } from "../step.ts";
+import { type Context, encodeContext } from "./failure.ts";
+import { encode } from "./program.ts";
+import { assemble } from "./supervise.ts";
+
+/** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
+export interface Self {
+  readonly executable: string;
+  readonly argv: readonly string[];
+}
+
+/** A close-on-exec descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */
+function moveUp(descriptor: number): number {
+  if (descriptor > 2) return descriptor;
+  const moved = call("fcntl", descriptor, c.F_DUPFD_CLOEXEC, 3);
+  rawCall("close", descriptor);
+  return moved;
+}
+
+/** An anonymous file with this content. @throws SystemError */
+export function memoryFile(name: string, content: Uint8Array): number {
+  const descriptor = moveUp(call("memfd_create", name, c.MFD_CLOEXEC));
+  writeAll(descriptor, content);
+  return descriptor;
+}
+
+/** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
+export function ownArguments(): readonly string[] {
+  const bytes = readFile("/proc/self/cmdline");
+  if (typeof bytes === "number") throw systemError("read /proc/self/cmdline", -bytes, { hint: "hutch needs /proc" });
+  return splitStrings(bytes);
+}
+
+/** This process's environment as it was given: `KEY=VALUE` each. */
+export function ownEnvironment(): readonly string[] {
+  const bytes = readFile("/proc/self/environ");
+  return typeof bytes === "number" ? [] : splitStrings(bytes);
+}
+
+function splitStrings(bytes: Uint8Array): readonly string[] {
+  const parts = decodeBytes(bytes).split("\0");
+  parts.pop(); // every string is NUL-terminated
+  return parts;
+}
+
+/** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
+export function launch(plan: Plan, self: Self): never {
+  const reportFd = memoryFile("hutch-report", new Uint8Array(16));
+  const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH | c.O_CLOEXEC));
+  const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
+  const { program, steps } = assemble(plan, ARCH, { reportFd, become });
+  const context: Context = { steps: plan.steps, records: program.records, recordSteps: steps };
+  writeAll(reportFd, encodeContext(context));
+  const image = encode(program, ARCH);
+  const imageFd = memoryFile("hutch", image);
+  const argv = pointers(ownArguments());
+  const environment = pointers([]);
+  const result = rawCall("execve", `/proc/self/fd/${imageFd}`, argv.array, environment.array);
+  throw systemError("execve of the launcher from memory", -result, {
+    hint: result === -13 ? "a policy (SELinux, vm.memfd_noexec) forbids executing memory files" : "is /proc mounted?",
+  });
+}
+
+/** A NULL-terminated array of pointers for execve; `keep` holds what it points to. */
+function pointers(strings: readonly string[]): { array: BigUint64Array; keep: Uint8Array } {
+  const encoded = strings.map((text) => encodeBytes(text));
+  const keep = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length + 1, 1));
+  const base = addressOf(keep);
+  const array = new BigUint64Array(strings.length + 1);
+  let offset = 0;
+  encoded.forEach((bytes, index) => {
+    keep.set(bytes, offset);
+    array[index] = BigInt(base + offset);
+    offset += bytes.length + 1;
+  });
+  return { array, keep };
+}
+
+/** Refuse NUL early, with the user's word. */
+export function checkArguments(args: readonly string[]): void {
+  for (const text of args) cString(text);
+}

@@ -1,0 +1,271 @@
+/**
+ * Steps that mount, attach, make and hide, as records. Mounts are handled by descriptor (open_tree(2), fsopen(2),
+ * move_mount(2)) until they are in place.
+ */
+
+import * as c from "../libc/constants.ts";
+import type { Flow } from "./assembler.ts";
+import {
+  attributeBits,
+  close,
+  content,
+  EEXIST,
+  ENOENT,
+  ENOTDIR,
+  forgive,
+  how,
+  inRoot,
+  type Lower,
+  type Lowering,
+  words64,
+  writeText,
+} from "./lowering.ts";
+import type { Place } from "./program.ts";
+import { locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
+
+/** The tree name under which the namespace of `hold-ids` is kept. */
+export const HELD_IDS = "held-ids";
+
+/** A new, detached instance of a file system (fsopen(2), fsconfig(2), fsmount(2)). */
+function newFilesystem(
+  l: Lowering,
+  type: string,
+  options: readonly (readonly [string, string])[],
+  attributes: number,
+  into: Place,
+): void {
+  const { asm } = l;
+  const context = asm.cell();
+  asm.call("fsopen", [type, c.FSOPEN_CLOEXEC], { result: context });
+  for (const [key, value] of options) {
+    if (value === "") asm.call("fsconfig", [content(context), c.FSCONFIG_SET_FLAG, key, 0, 0]);
+    else asm.call("fsconfig", [content(context), c.FSCONFIG_SET_STRING, key, value, 0]);
+  }
+  asm.call("fsconfig", [content(context), c.FSCONFIG_CMD_CREATE, 0, 0, 0]);
+  asm.call("fsmount", [content(context), c.FSMOUNT_CLOEXEC, attributes], { result: into });
+  close(l, context);
+}
+
+/** Attach a detached mount at a descriptor. */
+function moveMount(l: Lowering, tree: Place, target: Place, flow: Flow = {}): void {
+  const flags = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH;
+  l.asm.call("move_mount", [content(tree), "", content(target), "", flags], flow);
+}
+
+/** Set attributes on a detached mount and, with `recursive`, on all below it (mount_setattr(2)). */
+function setAttributes(l: Lowering, tree: Place, bits: number, recursive: boolean): void {
+  const clear = bits & c.MOUNT_ATTR.noatime ? c.MOUNT_ATTR__ATIME : 0;
+  const flags = c.AT_EMPTY_PATH | (recursive ? c.AT_RECURSIVE : 0);
+  l.asm.call("mount_setattr", [content(tree), "", flags, words64(bits, clear, 0, 0), 32]);
+}
+
+type MountOp =
+  | "leave-mounts"
+  | "private-mounts"
+  | "open-tree"
+  | "open-directory"
+  | "stage"
+  | "new-filesystem"
+  | "workspace"
+  | "overlay"
+  | "attach-root"
+  | "attach"
+  | "directory"
+  | "file"
+  | "symlink"
+  | "mask"
+  | "read-only"
+  | "seal-root"
+  | "write"
+  | "pivot";
+
+/** One entry for each kind of step that is about mounts. */
+export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
+  "leave-mounts": ({ asm }) => {
+    asm.call("unshare", [c.CLONE_FLAGS.mount]);
+    asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]);
+  },
+
+  "private-mounts": ({ asm }) => asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]),
+
+  "open-tree": (l, step) => {
+    const tree = newTree(l, step.tree);
+    const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | (step.recursive ? c.AT_RECURSIVE : 0);
+    l.asm.call("open_tree", [c.AT_FDCWD, step.source, flags], { result: tree });
+    if (step.idmapped) {
+      // Only the top mount: what is mounted below may be of a kind that cannot be idmapped (proc, sysfs, …).
+      const users = treeOf(l, HELD_IDS);
+      const attributes = l.asm.cell(32);
+      l.asm.set(attributes, c.MOUNT_ATTR.idmap);
+      l.asm.set({ ...attributes, offset: attributes.offset + 24 }, content(users));
+      l.asm.call("mount_setattr", [content(tree), "", c.AT_EMPTY_PATH, attributes, 32]);
+    }
+    const bits = attributeBits(step.attributes);
+    if (bits !== 0) setAttributes(l, tree, bits, step.recursive);
+  },
+
+  "open-directory": (l, step) => {
+    const flags = c.O_PATH | c.O_CLOEXEC | c.openFlags[l.arch].O_DIRECTORY;
+    l.asm.call("openat", [c.AT_FDCWD, step.source, flags], { result: newTree(l, step.tree) });
+  },
+
+  stage: (l, step) => {
+    const stage = l.asm.cell();
+    newFilesystem(l, "tmpfs", [["mode", "755"]], c.MOUNT_ATTR.nosuid, stage);
+    l.asm.call("move_mount", [content(stage), "", c.AT_FDCWD, step.directory, c.MOVE_MOUNT_F_EMPTY_PATH]);
+    for (const { tree, kind } of step.trees) {
+      if (kind === "directory") l.asm.call("mkdirat", [content(stage), tree, 0o755]);
+      else makeFile(l, stage, tree, 0o644);
+      const cell = treeOf(l, tree);
+      l.asm.call("move_mount", [content(cell), "", content(stage), tree, c.MOVE_MOUNT_F_EMPTY_PATH]);
+      close(l, cell);
+    }
+    close(l, stage);
+  },
+
+  "new-filesystem": (l, step) => {
+    newFilesystem(l, step.type, step.options, attributeBits(step.attributes), newTree(l, step.tree));
+  },
+
+  workspace: (l, step) => {
+    const workspace = newTree(l, "workspace");
+    newFilesystem(l, "tmpfs", [["mode", "755"]], c.MOUNT_ATTR.nosuid | c.MOUNT_ATTR.nodev, workspace);
+    l.asm.call("move_mount", [content(workspace), "", c.AT_FDCWD, step.directory, c.MOVE_MOUNT_F_EMPTY_PATH]);
+    for (const name of ["upper", "work", "root"]) l.asm.call("mkdirat", [content(workspace), name, 0o755]);
+  },
+
+  overlay: (l, step) => {
+    const { asm } = l;
+    const context = asm.cell();
+    const status = asm.cell(256);
+    const mode = asm.cell();
+    const top = treeOf(l, step.lower.at(-1) ?? "");
+    // The root of an overlay has its upper directory's mode: make it the top layer's (stx_mode is at offset 28).
+    asm.call("statx", [content(top), "", c.AT_EMPTY_PATH, 2, status]);
+    asm.call("load64", [{ address: status }, 28], { result: mode });
+    asm.call("and", [content(mode), 0o7777], { result: mode });
+    asm.call("fchmodat", [content(treeOf(l, "workspace")), "upper", content(mode)]);
+    asm.call("fsopen", ["overlay", c.FSOPEN_CLOEXEC], { result: context });
+    const option = (key: string, value: string) =>
+      asm.call("fsconfig", [content(context), c.FSCONFIG_SET_STRING, key, value, 0]);
+    const single = step.lower.length === 1;
+    for (const lower of step.lower.toReversed()) {
+      asm.call("fchdir", [content(treeOf(l, lower))]); // "." needs no quoting and no second look-up by name
+      option(single ? "lowerdir" : "lowerdir+", ".");
+    }
+    option("upperdir", `${step.workspace}/upper`);
+    option("workdir", `${step.workspace}/work`);
+    asm.call("fsconfig", [content(context), c.FSCONFIG_SET_FLAG, "userxattr", 0, 0]);
+    asm.call("fsconfig", [content(context), c.FSCONFIG_SET_FLAG, "volatile", 0, 0]);
+    asm.call("fsconfig", [content(context), c.FSCONFIG_CMD_CREATE, 0, 0, 0]);
+    const attributes = c.MOUNT_ATTR.nosuid | c.MOUNT_ATTR.nodev;
+    asm.call("fsmount", [content(context), c.FSMOUNT_CLOEXEC, attributes], { result: newTree(l, step.tree) });
+    close(l, context);
+    for (const lower of step.lower) close(l, treeOf(l, lower));
+  },
+
+  "attach-root": (l, step) => {
+    const root = treeOf(l, step.tree);
+    l.asm.call("move_mount", [content(root), "", c.AT_FDCWD, step.directory, c.MOVE_MOUNT_F_EMPTY_PATH]);
+    l.root = root;
+  },
+
+  attach: (l, { tree, target, kind, make, follow }) => {
+    const mode = kind === "directory" ? 0o755 : 0o644;
+    const here = locate(l, { path: target, kind, mode, make, follow });
+    moveMount(l, treeOf(l, tree), here);
+    close(l, here);
+  },
+
+  directory: (l, { path, mode, make }) => {
+    close(l, locate(l, { path, kind: "directory", mode, make, follow: true }));
+  },
+
+  file: (l, { path, mode, content: text, make }) => {
+    const { parent, name, temporary } = locateParent(l, path, make);
+    const file = l.asm.cell();
+    const flags = c.O_CREAT | c.O_EXCL | c.O_WRONLY | c.openFlags[l.arch].O_NOFOLLOW | c.O_CLOEXEC;
+    l.asm.call("unlinkat", [content(parent), name, 0], { onError: "ignore" });
+    l.asm.call("openat", [content(parent), name, flags, mode], { result: file });
+    writeText(l.asm, file, text);
+    if (temporary) close(l, parent);
+  },
+
+  symlink: (l, { path, to, make }) => {
+    const { parent, name, temporary } = locateParent(l, path, make);
+    const result = l.asm.cell();
+    const done = l.asm.label();
+    const failed = l.asm.label();
+    l.asm.call("symlinkat", [to, content(parent), name], { result, next: done, onZero: done, onError: failed });
+    l.asm.place(failed);
+    forgive(l, result, [EEXIST], done); // what is there stays
+    l.asm.place(done);
+    if (temporary) close(l, parent);
+  },
+
+  mask: (l, { path }) => {
+    const { asm } = l;
+    const [here, cover] = [asm.cell(), asm.cell()];
+    const [absent, there, directory, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
+    const result = asm.cell();
+    const find = [rootOf(l), inRoot(path), how(c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
+    asm.call("openat2", find, { result: here, onError: absent, next: there, onZero: there });
+    asm.place(absent);
+    forgive(l, here, [ENOENT, ENOTDIR], done);
+    asm.place(there);
+    // The host's /dev/null: this is before pivot_root, so no root of the user's can stand in for it.
+    asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC], { result: cover });
+    moveMount(l, cover, here, { result, next: done, onZero: done, onError: directory });
+    asm.place(directory);
+    const isDirectory = asm.label();
+    forgive(l, result, [ENOTDIR], isDirectory);
+    asm.place(isDirectory);
+    close(l, cover);
+    newFilesystem(
+      l,
+      "tmpfs",
+      [
+        ["mode", "755"],
+        ["nr_inodes", "2"],
+      ],
+      attributeBits(["ro", "nosuid", "nodev", "noexec"]),
+      cover,
+    );
+    moveMount(l, cover, here);
+    asm.place(done);
+  },
+
+  "read-only": (l, { path }) => {
+    const { asm } = l;
+    const [here, cover] = [asm.cell(), asm.cell()];
+    const [absent, there, done] = [asm.label(), asm.label(), asm.label()];
+    const find = [rootOf(l), inRoot(path), how(c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
+    asm.call("openat2", find, { result: here, onError: absent, next: there, onZero: there });
+    asm.place(absent);
+    forgive(l, here, [ENOENT, ENOTDIR], done);
+    asm.place(there);
+    const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
+    asm.call("open_tree", [content(here), "", flags], { result: cover });
+    setAttributes(l, cover, attributeBits(["ro", "nosuid", "nodev", "noexec"]), true);
+    moveMount(l, cover, here);
+    asm.place(done);
+  },
+
+  "seal-root": (l) => {
+    if (l.root !== undefined) setAttributes(l, l.root, c.MOUNT_ATTR.ro, false);
+  },
+
+  write: (l, { path, text }) => {
+    const file = l.asm.cell();
+    const flags = how(c.O_WRONLY, c.RESOLVE_NO_SYMLINKS);
+    l.asm.call("openat2", [rootOf(l), inRoot(path), flags, 24], { result: file });
+    writeText(l.asm, file, text);
+  },
+
+  pivot: (l) => {
+    l.asm.call("fchdir", [rootOf(l)]);
+    l.asm.call("pivot_root", [".", "."]);
+    l.asm.call("umount2", [".", c.MNT_DETACH]); // the old root, now on top at "." (pivot_root(2), NOTES)
+    l.asm.call("chdir", ["/"]);
+  },
+};

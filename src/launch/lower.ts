@@ -1,0 +1,152 @@
+/**
+ * From steps to system call records: one short function for each kind of step. Those about mounts are in
+ * lower-mounts.ts.
+ */
+
+import { encodeBytes } from "../bytes.ts";
+import * as c from "../libc/constants.ts";
+import { CAPABILITIES, capabilityWords } from "../process/capabilities.ts";
+import type { Action } from "../step.ts";
+import type { Assembler, Flow } from "./assembler.ts";
+import { LOWER_MOUNTS } from "./lower-mounts.ts";
+import {
+  close,
+  content,
+  EACCES,
+  ENOENT,
+  ENOTDIR,
+  formatMappings,
+  type Lower,
+  type Lowering,
+  words32,
+  words64,
+  writeFile,
+} from "./lowering.ts";
+import { FAILURE } from "./program.ts";
+
+/** Flow that goes to the current failure label. */
+function toFailure(asm: Assembler): Flow {
+  return asm.failure === undefined ? {} : { next: asm.failure };
+}
+
+const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
+  ...LOWER_MOUNTS,
+
+  "hold-ids": (l, step) => l.holdIds(step),
+  "enter-ids": (l) => l.enterIds(),
+  clone: (l, step) => l.clone(step.namespaces.reduce((flags, name) => flags | c.CLONE_FLAGS[name], 0)),
+
+  "map-ids": (l, step) => {
+    writeFile(l, c.AT_FDCWD, "/proc/self/uid_map", formatMappings(step.uidMappings));
+    writeFile(l, c.AT_FDCWD, "/proc/self/setgroups", "deny");
+    writeFile(l, c.AT_FDCWD, "/proc/self/gid_map", formatMappings(step.gidMappings));
+  },
+
+  "set-ids": ({ asm }, { uid, gid, groups }) => {
+    if (groups !== undefined) asm.call("setgroups", [groups.length, groups.length === 0 ? 0 : words32(...groups)]);
+    asm.call("setresgid", [gid, gid, gid]);
+    asm.call("setresuid", [uid, uid, uid]);
+  },
+
+  "time-offsets": (l, { offsets }) => {
+    l.asm.call("unshare", [c.CLONE_FLAGS.time]);
+    const text = `monotonic ${offsets.monotonic} 0\nboottime ${offsets.boottime} 0\n`;
+    writeFile(l, c.AT_FDCWD, "/proc/self/timens_offsets", text);
+  },
+
+  hostname: ({ asm }, { name }) => asm.call("sethostname", [name, encodeBytes(name).length]),
+  domainname: ({ asm }, { name }) => asm.call("setdomainname", [name, encodeBytes(name).length]),
+
+  loopback: (l) => {
+    const socket = l.asm.cell();
+    const request = new Uint8Array(40); // struct ifreq: name, then flags
+    request.set(encodeBytes("lo"));
+    request[16] = c.IFF_UP;
+    l.asm.call("socket", [c.AF_INET, c.SOCK_DGRAM_CLOEXEC, 0], { result: socket });
+    l.asm.call("ioctl", [content(socket), c.SIOCSIFFLAGS, request]);
+    close(l, socket);
+  },
+
+  "death-signal": (l) => {
+    const { asm } = l;
+    asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL]);
+    // A launcher that died before this sends no signal, and getppid() is 0 here whether it lives or not: ask its pipe.
+    // The cell is a struct pollfd {fd, events 0}; POLLHUP is always reported.
+    const on = asm.label();
+    asm.call("ppoll", [l.alive, 1, words64(0, 0), 0, 8], { onZero: on, next: l.orphaned });
+    asm.place(on);
+  },
+
+  session: ({ asm }) => asm.call("setsid", []),
+  "process-group": ({ asm }) => asm.call("setpgid", [0, 0]),
+  umask: ({ asm }, { mask }) => asm.call("umask", [mask], { onError: "ignore" }),
+
+  rlimit: ({ asm }, { type, soft, hard }) => {
+    const word = (value: number) => (value === Number.POSITIVE_INFINITY ? -1 : value);
+    asm.call("prlimit64", [0, c.RLIMITS[type] ?? -1, words64(word(soft), word(hard)), 0]);
+  },
+
+  chdir: ({ asm }, { path }) => asm.call("chdir", [path]),
+
+  "bounding-set": ({ asm }, { keep }) => {
+    CAPABILITIES.forEach((name, number) => {
+      if (!keep.includes(name)) asm.call("prctl", [c.PR_CAPBSET_DROP, number], { onError: "ignore" }); // unknown to an older kernel
+    });
+    // And those that a newer kernel may know.
+    const number = asm.cell();
+    const [again, done] = [asm.label(), asm.label()];
+    asm.set(number, CAPABILITIES.length);
+    asm.place(again);
+    asm.call("prctl", [c.PR_CAPBSET_DROP, content(number)], { onError: "ignore" });
+    asm.call("sub", [content(number), -1], { result: number });
+    asm.call("sub", [content(number), 64], { next: again, onZero: done });
+    asm.place(done);
+  },
+
+  capabilities: ({ asm }, { hold }) => {
+    const [low, high] = capabilityWords(hold);
+    const header = words32(0x20080522, 0); // _LINUX_CAPABILITY_VERSION_3, this process
+    asm.call("capset", [header, words32(low, low, 0, high, high, 0)]); // effective, permitted, inheritable
+  },
+
+  "no-new-privileges": ({ asm }) => asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+
+  seccomp: ({ asm }, { filter }) => {
+    const program = new Uint8Array(16); // struct sock_fprog
+    new DataView(program.buffer).setUint16(0, filter.length / 8, true);
+    asm.call("prctl", [c.PR_SET_SECCOMP, c.SECCOMP_MODE_FILTER, asm.pointing(program, 8, asm.data(filter)), 0, 0]);
+  },
+
+  "close-descriptors": ({ asm }, { from }) => asm.call("close_range", [from, -1, c.CLOSE_RANGE_CLOEXEC]),
+
+  exec: (l, step) => {
+    const { asm } = l;
+    const [argv, environment] = [asm.strings(step.args), asm.strings(step.env)];
+    const result = asm.cell();
+    const denied = [asm.cell(), asm.cell()] as const;
+    const last = [FAILURE, { ...FAILURE, offset: 8 }] as const;
+    for (const path of step.candidates) {
+      const [missed, next] = [asm.label(), asm.label()];
+      asm.call("execve", [path, argv, environment], { result, onError: missed });
+      asm.place(missed);
+      // As execvp(3): not there, try the next; not allowed, remember it and try the next; anything else is final.
+      asm.ifEqual(content(result), ENOENT, next);
+      asm.ifEqual(content(result), ENOTDIR, next);
+      const refused = asm.label();
+      asm.call("sub", [content(result), EACCES], { onZero: refused, ...toFailure(asm) });
+      asm.place(refused);
+      denied.forEach((cell, index) => asm.set(cell, content(last[index as 0 | 1])));
+      asm.place(next);
+    }
+    const report = asm.label();
+    asm.ifEqual(content(denied[0]), 0, report);
+    denied.forEach((cell, index) => asm.set(last[index as 0 | 1], content(cell)));
+    asm.place(report);
+    if (asm.failure !== undefined) asm.jump(asm.failure);
+  },
+};
+
+/** Write the records of one step. */
+export function lower(l: Lowering, step: Action): void {
+  (LOWER[step.op] as Lower<typeof step.op>)(l, step as never);
+}

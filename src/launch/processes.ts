@@ -1,0 +1,68 @@
+/** Small routines of records about processes: pipes, names below /proc, what waitid(2) tells. */
+
+import * as c from "../libc/constants.ts";
+import type { Arch } from "../libc/syscalls.ts";
+import type { Assembler } from "./assembler.ts";
+import { content, words64 } from "./lowering.ts";
+import type { Place } from "./program.ts";
+
+/** Offsets in siginfo_t (rt_sigtimedwait(2), waitid(2)), and its size. */
+export const SIGINFO = { code: 8, pid: 16, status: 24, size: 128 } as const;
+
+/** A place some bytes behind another. */
+export const at = (place: Place, offset: number): Place => ({ ...place, offset: place.offset + offset });
+
+/** pipe2(2) writes two ints: take them apart into two cells. */
+export function makePipe(asm: Assembler, read: Place, write: Place): void {
+  const pair = asm.cell();
+  asm.call("pipe2", [pair, c.O_CLOEXEC]);
+  field(asm, pair, 0, read);
+  field(asm, pair, 4, write);
+}
+
+/** Tell the launcher under which name it finds this process below its own /proc: the text of /proc/self. */
+export function tellName(asm: Assembler, pipe: Place): void {
+  const name = asm.cell(16);
+  asm.call("readlinkat", [c.AT_FDCWD, "/proc/self", name, 16]);
+  asm.call("write", [content(pipe), name, 16]);
+  asm.call("close", [content(pipe)]);
+}
+
+/** Receive that name (16 bytes, padded with NUL) and open the directory of the process. */
+export function openProcess(asm: Assembler, arch: Arch, pipe: Place, name: Place, into: Place): void {
+  const proc = asm.cell();
+  const directory = c.O_PATH | c.O_CLOEXEC | c.openFlags[arch].O_DIRECTORY;
+  asm.call("read", [content(pipe), name, 16]);
+  asm.call("close", [content(pipe)]);
+  asm.call("openat", [c.AT_FDCWD, "/proc", directory], { result: proc });
+  asm.call("openat", [content(proc), name, directory], { result: into });
+  asm.call("close", [content(proc)]);
+}
+
+/** A 32-bit field of a structure in memory. */
+export function field(asm: Assembler, structure: Place, offset: number, into: Place): void {
+  asm.call("load64", [{ address: structure }, offset], { result: into });
+  asm.call("and", [content(into), { content: asm.constant(words64(0xffffffff)) }], { result: into });
+}
+
+/** Keep one descriptor, moved to 3 or above, and close all others. */
+export function closeAllBut(asm: Assembler, keep: Place): void {
+  const [below, above] = [asm.cell(), asm.cell()];
+  asm.call("fcntl", [content(keep), c.F_DUPFD_CLOEXEC, 3], { result: keep });
+  asm.call("sub", [content(keep), 1], { result: below });
+  asm.call("sub", [content(keep), -1], { result: above });
+  asm.call("close_range", [0, content(below), 0], { onError: "ignore" });
+  asm.call("close_range", [content(above), -1, 0], { onError: "ignore" });
+}
+
+/** Exit as a waited-for process did (siginfo_t `info`): its status, or 128 + the signal that ended it. */
+export function exitLike(asm: Assembler, info: Place): void {
+  const [code, status] = [asm.cell(), asm.cell()];
+  const exited = asm.label();
+  field(asm, info, SIGINFO.code, code);
+  field(asm, info, SIGINFO.status, status);
+  asm.ifEqual(content(code), c.CLD_EXITED, exited);
+  asm.call("sub", [content(status), -128], { result: status });
+  asm.place(exited);
+  asm.call("exit_group", [content(status)], { onError: "ignore" });
+}

@@ -1,0 +1,193 @@
+/**
+ * Signals. The launcher's loop passes them on and ends with the sandbox; for a program that is PID 1 it also stands in
+ * for the default actions, which the kernel does not have for a PID 1 (pid_namespaces(7)).
+ */
+
+import { encodeBytes } from "../bytes.ts";
+import * as c from "../libc/constants.ts";
+import type { Assembler, Label } from "./assembler.ts";
+import { content, words64 } from "./lowering.ts";
+import { at, exitLike, field, SIGINFO } from "./processes.ts";
+import type { Place } from "./program.ts";
+
+/** Wait for any signal, interrupted or not. */
+function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label): void {
+  asm.place(loop);
+  asm.call("rt_sigtimedwait", [asm.constant(words64(-1)), info, 0, 8], { result: signal, onError: loop });
+}
+
+/**
+ * The launcher's loop. A signal that the kernel sent came from the terminal, and the program's process group has had it
+ * already. With `processDirectory` (the child's below /proc) the program is PID 1.
+ */
+export function passSignals(asm: Assembler, child: Place, processDirectory: Place | undefined): void {
+  const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
+  const [signal, code, self, stopped, pid, emulated] = [
+    asm.cell(),
+    asm.cell(),
+    asm.cell(),
+    asm.cell(),
+    asm.cell(),
+    asm.cell(),
+  ];
+  const loop = asm.label();
+  const childChanged = asm.label();
+  const fromTerminal = asm.label();
+  const resumed = asm.label();
+  const forward = asm.label();
+  const act = asm.label();
+  const stop = asm.label();
+  const done = asm.label();
+
+  asm.call("getpid", [], { result: self });
+  waitForSignal(asm, info, signal, loop);
+  asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, childChanged);
+  field(asm, info, SIGINFO.code, code);
+  asm.ifEqual(content(code), c.SI_KERNEL, fromTerminal);
+  asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
+  asm.jump(forward);
+
+  // A shell's `fg` continues the whole group: nothing to pass on when it was the terminal that had stopped it.
+  asm.place(resumed);
+  asm.ifEqual(content(stopped), 0, forward);
+  asm.set(stopped, 0);
+  asm.jump(loop);
+
+  asm.place(fromTerminal);
+  asm.set(stopped, content(signal));
+  asm.jump(act);
+
+  asm.place(forward);
+  asm.call("kill", [content(child), content(signal)], { onError: "ignore" });
+  asm.place(act);
+  if (processDirectory !== undefined) defaultActions(asm, { signal, child, processDirectory, emulated, loop, stop });
+  asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
+  asm.jump(loop);
+  asm.place(stop);
+  asm.call("kill", [content(self), c.SIGNALS.SIGSTOP], { onError: "ignore" });
+  asm.jump(loop);
+
+  asm.place(childChanged);
+  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, 0], { onError: done });
+  field(asm, ended, SIGINFO.pid, pid);
+  asm.ifEqual(content(pid), 0, loop);
+  asm.place(done);
+  const natural = asm.label();
+  asm.ifEqual(content(emulated), 0, natural);
+  asm.call("sub", [content(emulated), -128], { result: emulated });
+  asm.call("exit_group", [content(emulated)], { onError: "ignore" });
+  asm.place(natural);
+  exitLike(asm, ended);
+}
+
+/** Signals whose default action ends or stops a process, of those that people send. */
+const WITH_DEFAULT_ACTION = [
+  "SIGHUP",
+  "SIGINT",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGALRM",
+  "SIGTERM",
+  "SIGTSTP",
+] as const;
+
+interface Emulation {
+  readonly signal: Place;
+  readonly child: Place;
+  readonly processDirectory: Place;
+  readonly emulated: Place;
+  readonly loop: Label;
+  readonly stop: Label;
+}
+
+/**
+ * Look into /proc/PID/status whether the program ignores or catches the signal; if neither, do what the kernel would
+ * have done to any other process: end it, to be reported as 128 + signal, or stop it.
+ */
+function defaultActions(asm: Assembler, { signal, child, processDirectory, emulated, loop, stop }: Emulation): void {
+  const [file, position, word, digit, bit] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
+  const text = asm.cell(4096 + 8);
+  const check = asm.label();
+  const out = asm.label();
+  const entries = WITH_DEFAULT_ACTION.map((name) => {
+    const entry = asm.label();
+    asm.ifEqual(content(signal), c.SIGNALS[name], entry);
+    return { entry, number: c.SIGNALS[name] };
+  });
+  asm.jump(out);
+  for (const { entry, number } of entries) {
+    // The mask is 16 hexadecimal digits behind "SigIgn:\t", signal 1 being the last digit's lowest bit.
+    asm.place(entry);
+    asm.set(digit, 8 + 15 - ((number - 1) >> 2));
+    asm.set(bit, 1 << ((number - 1) & 3));
+    asm.jump(check);
+  }
+  asm.place(check);
+  asm.call("openat", [content(processDirectory), "status", c.O_RDONLY | c.O_CLOEXEC], { result: file, onError: out });
+  asm.call("read", [content(file), text, 4096], { onError: "ignore" });
+  asm.call("close", [content(file)], { onError: "ignore" });
+  asm.set(position, { address: text });
+  const [scan, found] = [asm.label(), asm.label()];
+  const key = { content: asm.constant(encodeBytes("SigIgn:\t")) };
+  asm.place(scan);
+  asm.call("load64", [content(position), 0], { result: word });
+  asm.ifEqual(content(word), key, found);
+  asm.call("sub", [content(position), -1], { result: position });
+  asm.call("sub", [content(position), { address: at(text, 4096) }], { onZero: out, next: scan });
+  asm.place(found);
+  for (const line of [0, 25]) {
+    // SigIgn, then SigCgt 25 bytes later
+    asm.call("sub", [content(position), -line], { result: word });
+    asm.call("load64", [content(word), content(digit)], { result: word });
+    const letter = asm.label();
+    const value = asm.label();
+    const absent = asm.label();
+    const kind = asm.cell();
+    asm.call("and", [content(word), 0x40], { result: kind, next: letter, onZero: value });
+    asm.place(letter);
+    asm.call("and", [content(word), 0xf], { result: word });
+    asm.call("sub", [content(word), -9], { result: word });
+    asm.place(value);
+    asm.call("and", [content(word), content(bit)], { result: word, onZero: absent, next: out });
+    asm.place(absent);
+  }
+  const suspend = asm.label();
+  asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, suspend);
+  asm.set(emulated, content(signal));
+  asm.call("kill", [content(child), c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.jump(loop);
+  asm.place(suspend);
+  asm.call("kill", [content(child), c.SIGNALS.SIGSTOP], { onError: "ignore" });
+  asm.jump(stop);
+  asm.place(out);
+}
+
+/**
+ * PID 1: reap everything, pass on what comes from outside, end with the program. Signals from inside the namespace and
+ * those that the terminal has sent to the whole group are not passed on.
+ */
+export function reap(asm: Assembler, program: Place): void {
+  const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
+  const [signal, value] = [asm.cell(), asm.cell()];
+  const [loop, children, outside, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
+  waitForSignal(asm, info, signal, loop);
+  asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, children);
+  field(asm, info, SIGINFO.code, value);
+  asm.ifEqual(content(value), c.SI_KERNEL, loop);
+  field(asm, info, SIGINFO.pid, value);
+  asm.call("sub", [content(value), 0], { onZero: outside, next: loop }); // a sender outside has no pid here
+  asm.place(outside);
+  asm.call("kill", [content(program), content(signal)], { onError: "ignore" });
+  asm.jump(loop);
+
+  asm.place(children);
+  asm.set(at(ended, SIGINFO.pid), 0); // waitid leaves it alone when there is nothing to wait for
+  asm.call("waitid", [c.P_ALL, 0, ended, c.WEXITED | c.WNOHANG, 0], { onError: loop });
+  field(asm, ended, SIGINFO.pid, value);
+  asm.ifEqual(content(value), 0, loop);
+  asm.ifEqual(content(value), content(program), done);
+  asm.jump(children);
+  asm.place(done);
+  exitLike(asm, ended);
+}

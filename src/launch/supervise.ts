@@ -1,0 +1,191 @@
+/**
+ * The launcher's program, around the steps of a plan. Theory of operation:
+ *
+ *   launcher ──clone──▶ sandbox ──clone──▶ program        (with --no-init the sandbox goes on as the program)
+ *
+ * The launcher blocks all signals, does its own steps, clones the sandbox and reads one pipe (`status`). The sandbox and
+ * the program hold that pipe's other end, close-on-exec. A failing step writes {record, -errno} into it; a successful
+ * execve closes it. So the launcher knows the moment the program starts, and closes everything of the caller's.
+ * Then it waits: signals are passed on, and its exit status is the program's (signals.ts).
+ *
+ * The sandbox stays as PID 1: not dumpable, without capabilities or descriptors, it passes signals on and reaps.
+ * When it ends, the kernel ends all of its namespace; when the launcher ends, the kernel ends it (PR_SET_PDEATHSIG, and
+ * the pipe `alive` for a launcher that ended before that was set).
+ *
+ * On failure the launcher writes the report to `reportFd` and, when `become` says so, turns into hutch again to explain
+ * it: error texts stay in TypeScript, and cost nothing as long as nothing fails.
+ */
+
+import * as c from "../libc/constants.ts";
+import type { Arch } from "../libc/syscalls.ts";
+import type { Plan } from "../step.ts";
+import { Assembler, type Label } from "./assembler.ts";
+import { enterIds, holdIds } from "./hold-ids.ts";
+import { lower } from "./lower.ts";
+import { content, type Lowering, words64 } from "./lowering.ts";
+import { at, closeAllBut, makePipe, openProcess, tellName } from "./processes.ts";
+import { FAILURE, type Place, type Program } from "./program.ts";
+import { passSignals, reap } from "./signals.ts";
+
+/** What the launcher does with a failure. */
+export interface Reporting {
+  /** Descriptor that receives 16 bytes at offset 0: address of the failed record, -errno. */
+  readonly reportFd: number;
+  /** Executable (by descriptor), argv and environment to become afterwards; without it, exit with 125. */
+  readonly become:
+    { readonly executableFd: number; readonly argv: readonly string[]; readonly env: readonly string[] } | undefined;
+}
+
+/** A program and, for each of its records, the index of the step that it belongs to (-1: the launcher's own). */
+export interface Assembled {
+  readonly program: Program;
+  readonly steps: readonly number[];
+}
+
+const EXIT_FAILURE = 125;
+
+/** The cells and labels that the parts share. */
+interface Frame {
+  readonly asm: Assembler;
+  readonly plan: Plan;
+  readonly arch: Arch;
+  readonly reporting: Reporting;
+  readonly mask: Place;
+  readonly status: { readonly read: Place; readonly write: Place };
+  readonly alive: { readonly read: Place; readonly write: Place };
+  readonly failedOutside: Label;
+  readonly failedInside: Label;
+  readonly orphaned: Label;
+}
+
+/** Assemble the whole program of a plan. */
+export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assembled {
+  const asm = new Assembler();
+  const pipe = () => ({ read: asm.cell(), write: asm.cell() });
+  const frame: Frame = {
+    asm,
+    plan,
+    arch,
+    reporting,
+    mask: asm.cell(),
+    status: pipe(),
+    alive: pipe(),
+    failedOutside: asm.label(),
+    failedInside: asm.label(),
+    orphaned: asm.label(),
+  };
+  const lowering: Lowering = {
+    asm,
+    arch,
+    trees: new Map(),
+    root: undefined,
+    alive: frame.alive.read,
+    orphaned: frame.orphaned,
+    holdIds: (step) => holdIds(lowering, step),
+    enterIds: () => enterIds(lowering),
+    clone: (flags) => cloneSandbox(frame, flags),
+  };
+
+  prepare(frame);
+  let reaping = false;
+  plan.steps.forEach((step, index) => {
+    asm.step = -1;
+    if (step.by === "program" && plan.init && !reaping) {
+      reaping = true;
+      cloneProgram(asm);
+    }
+    if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
+    asm.step = index;
+    lower(lowering, step);
+  });
+  asm.step = -1;
+  reportInside(frame);
+  return asm.finish();
+}
+
+/** First of all: no signal disturbs the set-up, and the two dispositions that Bun changed are the default again. */
+function prepare({ asm, mask, failedOutside }: Frame): void {
+  asm.failure = failedOutside;
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.constant(words64(-1)), mask, 8]);
+  asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
+  for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ]) {
+    asm.call("rt_sigaction", [signal, asm.constant(words64(0, 0, 0, 0)), 0, 8]);
+  }
+}
+
+/** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
+function cloneSandbox(frame: Frame, flags: number): void {
+  const { asm, plan, arch, status, alive } = frame;
+  const sandbox = asm.label();
+  const child = asm.cell();
+  makePipe(asm, status.read, status.write);
+  makePipe(asm, alive.read, alive.write);
+  // The launcher watches a program that is PID 1 through its directory below /proc.
+  const watch = plan.init ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
+  if (watch !== undefined) makePipe(asm, watch.read, watch.write);
+  asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
+  asm.call("close", [content(status.write)]);
+  asm.call("close", [content(alive.read)]);
+  if (watch !== undefined) {
+    asm.call("close", [content(watch.write)]);
+    openProcess(asm, arch, watch.read, asm.cell(16), watch.directory);
+  }
+  waitForStart(frame, child);
+  if (watch === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  else closeAllBut(asm, watch.directory);
+  passSignals(asm, child, watch?.directory);
+
+  asm.place(sandbox);
+  asm.failure = frame.failedInside;
+  asm.call("close", [content(status.read)]);
+  asm.call("close", [content(alive.write)]);
+  if (watch !== undefined) {
+    asm.call("close", [content(watch.read)]);
+    tellName(asm, watch.write);
+  }
+  asm.call("umask", [0], { onError: "ignore" }); // modes below are meant as they are written
+}
+
+/** Wait until the program has started, or report what failed, outside or inside. */
+function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, child: Place): void {
+  const report = asm.cell(16);
+  const [started, write] = [asm.label(), asm.label()];
+  asm.call("read", [content(status.read), report, 16], { onZero: started });
+  asm.call("kill", [content(child), c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.call("waitid", [c.P_PID, content(child), 0, c.WEXITED, 0], { onError: "ignore" });
+  asm.jump(write);
+  asm.place(failedOutside);
+  for (const offset of [0, 8]) asm.set(at(report, offset), content(at(FAILURE, offset)));
+  asm.place(write);
+  asm.call("pwrite64", [reporting.reportFd, report, 16, 0], { onError: "ignore" });
+  if (reporting.become !== undefined) {
+    const { executableFd, argv, env } = reporting.become;
+    asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
+    asm.call("fcntl", [reporting.reportFd, c.F_SETFD, 0], { onError: "ignore" });
+    const args = [executableFd, "", asm.strings(argv), asm.strings(env), c.AT_EMPTY_PATH];
+    asm.call("execveat", args, { onError: "ignore" });
+  }
+  asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+  asm.place(started);
+}
+
+/** Clone the program; this process stays as PID 1, and what follows is the program's. */
+function cloneProgram(asm: Assembler): void {
+  const [program, start] = [asm.cell(), asm.label()];
+  asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  asm.call("prctl", [c.PR_SET_NAME, "hutch-init"], { onError: "ignore" });
+  asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
+  lower({ asm } as Lowering, { op: "capabilities", hold: [] });
+  asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  reap(asm, program);
+  asm.place(start);
+}
+
+/** Where a failing step of the sandbox or the program goes. */
+function reportInside({ asm, status, failedInside, orphaned }: Frame): void {
+  asm.place(failedInside);
+  asm.call("write", [content(status.write), FAILURE, 16], { onError: "ignore" });
+  asm.place(orphaned);
+  asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+}

@@ -1,0 +1,73 @@
+/**
+ * plan(): Spec and HostFacts → the ordered steps of a sandbox. Pure: the order is data, and stands here.
+ *
+ * launcher  1. hold the id maps in a namespace of their own           (ranges only)
+ *           2. clone the sources, as the host's root, and stage them   (root only: so read-only is locked inside)
+ *           3. enter the user namespace; clone all others
+ * sandbox   4. ids, time offsets
+ *           5. mounts private; clone the sources; assemble the root; attach everything in order
+ *           6. names, loopback; no more user namespaces; mask /proc; pivot
+ *           7. die with the launcher
+ * program   8. limits, ids, capabilities, no_new_privs, filter, descriptors, execve
+ */
+
+import type { HostFacts } from "./facts.ts";
+import { NAMESPACE_STEPS } from "./namespaces/index.ts";
+import { hideSteps, mountSteps, openSources, sealSteps, sources, takeSources } from "./namespaces/mount.ts";
+import { pidSteps } from "./namespaces/pid.ts";
+import { timeSteps } from "./namespaces/time.ts";
+import { holdIds, idPlan, userSteps } from "./namespaces/user.ts";
+import { processSteps } from "./process/process.ts";
+import type { NamespaceName, Spec } from "./spec.ts";
+import type { Action, Actor, Plan, Step } from "./step.ts";
+
+/** Make the plan. The Spec has been validated (validate.ts); nothing is thrown here. */
+export function plan(spec: Spec, host: HostFacts): Plan {
+  const steps: Step[] = [];
+  const add = (by: Actor, why: string | undefined, actions: readonly (Action & { why?: string })[]) => {
+    for (const action of actions) steps.push({ ...action, by, why: action.why ?? why ?? "default" });
+  };
+  const { words } = spec;
+  const ids = idPlan(spec, host);
+  const staged = ids.idmappedMounts ? host.workspace : undefined;
+  const from = sources(spec, host, ids.idmappedMounts);
+  const has = (name: NamespaceName) => spec.namespaces.includes(name);
+
+  add("launcher", words["idMap"], holdIds(ids, host));
+  if (staged !== undefined) {
+    add("launcher", undefined, [{ op: "leave-mounts" }]);
+    add("launcher", undefined, openSources(from));
+    add("launcher", undefined, [{ op: "stage", directory: staged, trees: from }]);
+  }
+  if (ids.kind === "held") add("launcher", undefined, [{ op: "enter-ids" }]);
+  const cloned = spec.namespaces.filter((name) => name !== "time" && !(name === "user" && ids.kind === "held"));
+  add("launcher", words["namespaces"], [{ op: "clone", namespaces: cloned }]);
+
+  const shared = !host.terminal; // without a terminal nothing is lost by leaving the caller's session
+  if (shared) add("sandbox", undefined, [{ op: "session" }]);
+  add("sandbox", words["idMap"] ?? words["user"], userSteps(ids));
+  if (has("time")) add("sandbox", words["timeOffsets"], timeSteps(spec));
+  add("sandbox", undefined, [{ op: "private-mounts" }]);
+  add("sandbox", undefined, takeSources(from, staged));
+  add("sandbox", undefined, mountSteps(spec, host));
+  for (const [name, namespaceSteps] of NAMESPACE_STEPS) {
+    if (has(name)) for (const step of namespaceSteps(spec)) add("sandbox", words[step.op], [step]);
+  }
+  // Inside this user namespace, and so without a way back once capabilities are gone (namespaces(7), /proc/sys/user).
+  if (spec.mounts.some((mount) => mount.type === "proc"))
+    add("sandbox", undefined, [{ op: "write", path: "/proc/sys/user/max_user_namespaces", text: "0" }]);
+  add("sandbox", undefined, hideSteps(spec));
+  add("sandbox", undefined, sealSteps(spec));
+  add("sandbox", undefined, [{ op: "pivot" }]);
+  if (spec.init) add("sandbox", undefined, pidSteps());
+
+  if (shared && spec.init) add("program", undefined, [{ op: "process-group" }]);
+  const last = processSteps(spec, host, ids.kind === "held");
+  const closing = last.findIndex(
+    (step) => step.op === "no-new-privileges" || step.op === "seccomp" || step.op === "close-descriptors",
+  );
+  add("program", undefined, last.slice(0, closing));
+  if (!spec.init) add("program", undefined, pidSteps()); // after the last change of ids
+  add("program", undefined, last.slice(closing));
+  return { steps, init: spec.init };
+}

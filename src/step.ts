@@ -1,0 +1,145 @@
+/**
+ * Steps: what a Plan consists of. Each is data with symbolic names, done by one of three actors, in order:
+ *
+ * - `launcher`: outside, in the caller's pid namespace; hutch itself after execve, and the parent of all the rest.
+ * - `sandbox`: the first process of the new namespaces; it assembles the root and then stays as the reaping PID 1
+ *   (or goes on as the program).
+ * - `program`: the process that becomes the user's command.
+ */
+
+import type { IdMapping, MountAttribute, NamespaceName, TimeOffsets } from "./spec.ts";
+
+export type Actor = "launcher" | "sandbox" | "program";
+
+/** A mount that is held by descriptor under a name until it is attached; also a base for what is made inside it. */
+export type Tree = string;
+
+/** What a bind source is; decides whether the target is made as a directory or a file. */
+export type Kind = "directory" | "file";
+
+/** The content of a step; see {@link Step}. */
+export type Action =
+  /** Make a user namespace that only holds id maps: by root itself, or by newuidmap(1) and newgidmap(1). */
+  | {
+      readonly op: "hold-ids";
+      readonly uidMappings: readonly IdMapping[];
+      readonly gidMappings: readonly IdMapping[];
+      readonly through: "launcher" | "newuidmap";
+      /** Paths of newuidmap(1) and newgidmap(1). */
+      readonly mappers?: { readonly uid: string; readonly gid: string };
+    }
+  /** Leave the host's mount namespace, as its root, so that what is mounted next is locked inside. */
+  | { readonly op: "leave-mounts" }
+  /** Enter the user namespace of `hold-ids`. */
+  | { readonly op: "enter-ids" }
+  | { readonly op: "clone"; readonly namespaces: readonly NamespaceName[] }
+  /** Write the process's own uid_map, setgroups and gid_map. */
+  | {
+      readonly op: "map-ids";
+      readonly uidMappings: readonly IdMapping[];
+      readonly gidMappings: readonly IdMapping[];
+    }
+  /** Become uid and gid; `groups` replaces the supplementary groups where the namespace allows setgroups(2). */
+  | {
+      readonly op: "set-ids";
+      readonly uid: number;
+      readonly gid: number;
+      readonly groups: readonly number[] | undefined;
+    }
+  | { readonly op: "time-offsets"; readonly offsets: TimeOffsets }
+  | { readonly op: "private-mounts" }
+  /** Clone a mount (open_tree(2)); the source is seen by the actor at this moment. */
+  | {
+      readonly op: "open-tree";
+      readonly tree: Tree;
+      readonly source: string;
+      readonly recursive: boolean;
+      readonly attributes: readonly MountAttribute[];
+      readonly idmapped: boolean;
+    }
+  /** Hold a directory by descriptor where it is, as a lower layer. */
+  | { readonly op: "open-directory"; readonly tree: Tree; readonly source: string }
+  /** Hand trees over to the sandbox by attaching them below a private tmpfs on `directory`. */
+  | {
+      readonly op: "stage";
+      readonly directory: string;
+      readonly trees: readonly { readonly tree: Tree; readonly kind: Kind }[];
+    }
+  /** A new file system instance (fsopen(2)). */
+  | {
+      readonly op: "new-filesystem";
+      readonly tree: Tree;
+      readonly type: string;
+      readonly options: readonly (readonly [string, string])[];
+      readonly attributes: readonly MountAttribute[];
+    }
+  /** A tmpfs on `directory` that holds the overlay's upper and work directories. */
+  | { readonly op: "workspace"; readonly directory: string }
+  | { readonly op: "overlay"; readonly tree: Tree; readonly lower: readonly Tree[]; readonly workspace: string }
+  /** Make `tree` the root to be: attach it at `directory`; all later paths are resolved inside it. */
+  | { readonly op: "attach-root"; readonly tree: Tree; readonly directory: string }
+  /**
+   * Attach a tree at a path of the root, resolved with openat2(2). `make` names the tree in which missing directories
+   * may be made; without it they are an error.
+   */
+  | {
+      readonly op: "attach";
+      readonly tree: Tree;
+      readonly target: string;
+      readonly kind: Kind;
+      readonly make: Base | undefined;
+      readonly follow: boolean;
+    }
+  | { readonly op: "directory"; readonly path: string; readonly mode: number; readonly make: Base }
+  | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string; readonly make: Base }
+  | { readonly op: "symlink"; readonly path: string; readonly to: string; readonly make: Base }
+  /** Cover a path: a file by /dev/null, a directory by an empty read-only tmpfs; forgiven when it is not there. */
+  | { readonly op: "mask"; readonly path: string }
+  /** Bind a path on itself read-only; forgiven when it is not there. */
+  | { readonly op: "read-only"; readonly path: string }
+  /** Make the root's own mount read-only, after all has been put into it. */
+  | { readonly op: "seal-root" }
+  /** Write text to an existing file of the root. */
+  | { readonly op: "write"; readonly path: string; readonly text: string }
+  | { readonly op: "pivot" }
+  | { readonly op: "hostname" | "domainname"; readonly name: string }
+  | { readonly op: "loopback" }
+  /** Die when the launcher dies, the race with its death closed by a pipe. */
+  | { readonly op: "death-signal" }
+  /** Leave the caller's session, so that signals to its process group are not shared. */
+  | { readonly op: "session" }
+  | { readonly op: "process-group" }
+  | { readonly op: "umask"; readonly mask: number }
+  | { readonly op: "rlimit"; readonly type: string; readonly soft: number; readonly hard: number }
+  | { readonly op: "chdir"; readonly path: string }
+  /** Cut the bounding set to `keep`. */
+  | { readonly op: "bounding-set"; readonly keep: readonly string[] }
+  /** Hold exactly these, and inherit none over an execve that is not root's. */
+  | { readonly op: "capabilities"; readonly hold: readonly string[] }
+  | { readonly op: "no-new-privileges" }
+  | { readonly op: "seccomp"; readonly filter: Uint8Array }
+  | { readonly op: "close-descriptors"; readonly from: number }
+  | {
+      readonly op: "exec";
+      readonly command: string;
+      /** Paths tried in order. */
+      readonly candidates: readonly string[];
+      readonly args: readonly string[];
+      readonly env: readonly string[];
+    };
+
+/** Where things may be made: a tree of hutch's own, and the path of the root at which it is attached. */
+export interface Base {
+  readonly tree: Tree;
+  readonly at: string;
+}
+
+/** One step of a plan. `why` names the user's own words, or the default, that asked for it. */
+export type Step = Action & { readonly by: Actor; readonly why: string };
+
+/** An ordered list of steps, with what the launcher needs to know to look after the program. */
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** Whether PID 1 is hutch's reaper. */
+  readonly init: boolean;
+}

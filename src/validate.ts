@@ -1,0 +1,148 @@
+/**
+ * Rules that a Spec must keep, each small and named. They are checked before anything is started; every error names the
+ * user's own word. Pure.
+ */
+
+import { UsageError } from "./errors.ts";
+import type { HostFacts } from "./facts.ts";
+import { idPlan } from "./namespaces/user.ts";
+import type { Spec } from "./spec.ts";
+
+type Rule = (spec: Spec, host: HostFacts) => void;
+
+/** `{ from }` when the user's words for a field are known. */
+function words(spec: Spec, field: string): { from?: string } {
+  const from = spec.words[field];
+  return from === undefined ? {} : { from };
+}
+
+const quote = (text: string): string => JSON.stringify(text);
+
+/** sethostname(2) takes any 64 bytes; a name with a newline or slash is a mistake or an attack on somebody's parser. */
+function hostnames(spec: Spec): void {
+  for (const [field, name] of [
+    ["hostname", spec.hostname],
+    ["domainname", spec.domainname],
+  ] as const) {
+    if (name.length === 0 || name.length > 64) {
+      throw new UsageError(`${field} ${quote(name)} has ${name.length} characters`, {
+        ...words(spec, field),
+        hint: "1 to 64",
+      });
+    }
+    const usual = field === "domainname" && name === "(none)";
+    if (!usual && !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(name)) {
+      throw new UsageError(`${field} ${quote(name)} is not a host name`, {
+        ...words(spec, field),
+        hint: "letters, digits, dots and hyphens",
+      });
+    }
+  }
+}
+
+/** ROOT must be a directory, and an overlay cannot show what is mounted below its lower layer. */
+function root(spec: Spec, host: HostFacts): void {
+  const { root: wanted } = spec;
+  if (wanted.kind === "scratch") return;
+  const { from } = wanted;
+  for (const path of wanted.kind === "overlay" ? wanted.lower : [wanted.path]) {
+    const kind = host.kinds.get(path);
+    if (kind === undefined) throw new UsageError(`root ${path} does not exist`, { from });
+    if (kind !== "directory") throw new UsageError(`root ${path} is not a directory`, { from });
+    const below = host.mountsBelow.get(path) ?? [];
+    if (below.length > 0) {
+      const more = below.length === 1 ? "" : ` and ${below.length - 1} more`;
+      throw new UsageError(
+        `${path} has file systems mounted below it, which an overlay cannot show: ${below[0]}${more}`,
+        {
+          from,
+          hint: "use --read-only, which takes them along",
+        },
+      );
+    }
+  }
+}
+
+/** A writable root that belongs to the machine's root would be a way back to it. */
+function writableRoot(spec: Spec, host: HostFacts): void {
+  const { root: wanted } = spec;
+  if (wanted.kind !== "bind" || wanted.readonly) return;
+  const ids = idPlan(spec, host);
+  if (!ids.idmappedMounts) return;
+  const owner = host.owners.get(wanted.path);
+  const inside = ids.uidMappings.some(
+    ({ hostID, size }) => owner !== undefined && owner >= hostID && owner < hostID + size,
+  );
+  if (inside) return;
+  const range = ids.uidMappings[0];
+  throw new UsageError(`${wanted.path} belongs to uid ${owner}, which the sandbox does not have`, {
+    from: wanted.from,
+    hint: `started by root, ids inside are ${range?.hostID} and up outside: chown the tree to them, or leave --writable out`,
+  });
+}
+
+/** Every bind source must be there, every destination absolute and not the root itself. */
+function mounts(spec: Spec, host: HostFacts): void {
+  for (const mount of spec.mounts) {
+    const { destination, from } = mount;
+    if (!destination.startsWith("/")) {
+      throw new UsageError(`target ${quote(destination)} is not an absolute path`, { from });
+    }
+    if (destination.split("/").every((name) => name === "" || name === ".")) {
+      throw new UsageError("the root itself cannot be a mount target", {
+        from,
+        hint: "name a directory as ROOT instead",
+      });
+    }
+    if (destination.split("/").includes(".."))
+      throw new UsageError(`target ${quote(destination)} contains ..`, { from });
+    if (mount.type === "bind" && !host.kinds.has(mount.source)) {
+      throw new UsageError(`${mount.source} does not exist`, { from, hint: "hutch does not make bind sources" });
+    }
+  }
+}
+
+/** Ids must be in the map, or the kernel would refuse them in the middle of the launch. */
+function ids(spec: Spec, host: HostFacts): void {
+  const { uidMappings, gidMappings } = idPlan(spec, host);
+  const mapped = (list: typeof uidMappings, id: number) =>
+    list.some(({ containerID, size }) => id >= containerID && id < containerID + size);
+  const { uid, gid, additionalGids } = spec.process;
+  if (!mapped(uidMappings, uid)) {
+    throw new UsageError(`uid ${uid} is outside of the sandbox's ids`, { ...words(spec, "user"), hint: "0 to 65535" });
+  }
+  for (const id of [gid, ...additionalGids]) {
+    if (!mapped(gidMappings, id)) {
+      throw new UsageError(`gid ${id} is outside of the sandbox's ids`, { ...words(spec, "user"), hint: "0 to 65535" });
+    }
+  }
+}
+
+/** NUL ends a string for the kernel: no argument, variable or path may have one. */
+function nul(spec: Spec): void {
+  const { args, env, cwd } = spec.process;
+  for (const text of [...args, ...env, cwd, ...spec.mounts.map(({ destination }) => destination)]) {
+    if (text.includes("\0")) throw new UsageError(`${quote(text)} contains a NUL byte`);
+  }
+}
+
+/** Limits: soft at most hard, and no more than the caller may give. */
+function rlimits(spec: Spec): void {
+  for (const { type, soft, hard } of spec.process.rlimits) {
+    if (soft > hard)
+      throw new UsageError(`${type}: soft limit ${soft} is above the hard limit ${hard}`, words(spec, type));
+  }
+}
+
+function workingDirectory(spec: Spec): void {
+  if (!spec.process.cwd.startsWith("/")) {
+    throw new UsageError(`working directory ${quote(spec.process.cwd)} is not an absolute path`, words(spec, "cwd"));
+  }
+}
+
+const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, ids, rlimits, workingDirectory];
+
+/** Check all rules. @throws UsageError for the first one broken. */
+export function validate(spec: Spec, host: HostFacts): void {
+  for (const rule of RULES) rule(spec, host);
+}

@@ -22,8 +22,8 @@ export function gatherFacts(spec: Spec): HostFacts {
     kinds.set(path, found.kind === "directory" ? "directory" : "file");
     owners.set(path, found.uid);
   };
-  const { root } = spec;
-  const directories = root.kind === "overlay" ? root.lower : root.kind === "bind" ? [root.path] : [];
+  const from = spec.root;
+  const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
   directories.forEach(look);
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
@@ -36,7 +36,7 @@ export function gatherFacts(spec: Spec): HostFacts {
     workspace: ["/tmp", "/run", "/mnt", "/var"].find((path) => kindOf(path) === "directory") ?? "/tmp",
     kinds,
     owners,
-    mountsBelow: root.kind === "overlay" ? mountsBelow(root.lower) : new Map(),
+    mountsBelow: from.kind === "overlay" ? mountsBelow(from.lower) : new Map(),
     nofile: callerNofile(),
   };
 }

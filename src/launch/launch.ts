@@ -4,7 +4,6 @@
  */
 
 import { decodeBytes, encodeBytes } from "../bytes.ts";
-import { HutchError } from "../errors.ts";
 import { addressOf, ARCH, call, cString, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { readFile, writeAll } from "../libc/files.ts";

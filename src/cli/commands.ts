@@ -1,0 +1,42 @@
+/** The commands of `hutch`, and the applets that it is when called by another name. Loaded only when they are used. */
+
+/** What a command is to the rest of the command line. */
+export interface Command {
+  /** Run with the arguments behind the command's name; the exit code, unless the process has become something else. */
+  readonly main: (argv: readonly string[]) => number | Promise<number>;
+}
+
+interface Entry {
+  readonly summary: string;
+  readonly hidden?: boolean;
+  /** Whether failures are 125, as for all that pass a program's status on, or 2 for wrong use and 1 otherwise. */
+  readonly passesStatus: boolean;
+  readonly load: () => Promise<Command>;
+}
+
+export const COMMANDS: Readonly<Record<string, Entry>> = {
+  run: {
+    summary: "run a command in a sandbox",
+    passesStatus: true,
+    load: async () => (await import("./run.ts")).run,
+  },
+  plan: {
+    summary: "show what run would do, step by step",
+    passesStatus: false,
+    load: async () => (await import("./run.ts")).showPlan,
+  },
+  mydocker: {
+    summary: "run IMAGE COMMAND with as few words as possible",
+    passesStatus: true,
+    load: async () => (await import("./mydocker.ts")).mydocker,
+  },
+  "explain-failure": {
+    summary: "say what a launcher reported",
+    hidden: true,
+    passesStatus: true,
+    load: async () => (await import("./explain-failure.ts")).explain,
+  },
+};
+
+/** Names under which the binary is a command of its own. */
+export const APPLETS: readonly string[] = ["mydocker"];

@@ -1,0 +1,156 @@
+/**
+ * Options of hutch's commands: parsed by the definitions that citty's usage text is made from.
+ *
+ * citty itself reads options behind operands too, keeps only the last of repeated ones and takes unknown ones silently;
+ * hutch's options end at the first operand, because all after it belongs to the program.
+ */
+
+import type { ArgsDef } from "citty";
+import { UsageError } from "../errors.ts";
+
+/** One option as it was given: its value, and the user's own words for error messages. */
+export interface Occurrence {
+  readonly value: string;
+  readonly words: string;
+}
+
+/** What a command line consists of: options by name, each a list, and what follows them. */
+export interface Parsed {
+  readonly options: ReadonlyMap<string, readonly Occurrence[]>;
+  readonly operands: readonly string[];
+}
+
+interface Definition {
+  readonly name: string;
+  readonly takesValue: boolean;
+}
+
+function definitions(args: ArgsDef): ReadonlyMap<string, Definition> {
+  const known = new Map<string, Definition>();
+  for (const [name, definition] of Object.entries(args)) {
+    if (definition.type === "positional") continue;
+    const entry = { name, takesValue: definition.type === "string" || definition.type === "enum" };
+    const alias = "alias" in definition ? definition.alias : undefined;
+    for (const key of [name, ...(alias === undefined ? [] : Array.isArray(alias) ? alias : [alias])])
+      known.set(key, entry);
+  }
+  return known;
+}
+
+/**
+ * Split arguments into options and operands. Long options as `--name value` or `--name=value`, short ones as `-e value`,
+ * `-evalue` or clustered (`-it`). `--` ends them. @throws UsageError for unknown options and missing values.
+ */
+export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
+  const known = definitions(args);
+  const options = new Map<string, Occurrence[]>();
+  const add = (name: string, occurrence: Occurrence) => {
+    const list = options.get(name);
+    if (list === undefined) options.set(name, [occurrence]);
+    else list.push(occurrence);
+  };
+  let index = 0;
+  const following = (word: string): string => {
+    index += 1;
+    const value = argv[index];
+    if (value === undefined) throw new UsageError(`option ${word} needs a value`);
+    return value;
+  };
+  for (; index < argv.length; index++) {
+    const word = argv[index] ?? "";
+    if (word === "--") {
+      index += 1;
+      break;
+    }
+    if (!word.startsWith("-") || word === "-") break;
+    if (word.startsWith("--")) {
+      const equals = word.indexOf("=");
+      const key = word.slice(2, equals < 0 ? undefined : equals);
+      const definition = key.length > 1 ? known.get(key) : undefined;
+      if (definition === undefined) throw unknownOption(`--${key}`, known);
+      if (definition.takesValue) {
+        const value = equals < 0 ? following(word) : word.slice(equals + 1);
+        add(definition.name, { value, words: equals < 0 ? `${word} ${value}` : word });
+      } else {
+        if (equals >= 0) throw new UsageError(`option --${key} takes no value`, { from: word });
+        add(definition.name, { value: "", words: word });
+      }
+      continue;
+    }
+    for (let at = 1; at < word.length; at++) {
+      const key = word[at] ?? "";
+      const definition = known.get(key);
+      if (definition === undefined) throw unknownOption(`-${key}`, known, word);
+      if (!definition.takesValue) {
+        add(definition.name, { value: "", words: `-${key}` });
+        continue;
+      }
+      const rest = word.slice(at + 1);
+      const value = rest === "" ? following(word) : rest;
+      add(definition.name, { value, words: `-${key} ${value}` });
+      break;
+    }
+  }
+  return { options, operands: argv.slice(index) };
+}
+
+function unknownOption(option: string, known: ReadonlyMap<string, Definition>, word = option): UsageError {
+  const long = [...known.keys()].filter((key) => key.length > 1);
+  const near = option.startsWith("--") ? nearest(option.slice(2), long) : undefined;
+  const from = word === option ? {} : { from: word };
+  return new UsageError(`unknown option ${option}`, {
+    ...from,
+    ...(near === undefined ? {} : { hint: `did you mean --${near}?` }),
+  });
+}
+
+/** The most similar of some words, if any is similar at all. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = Math.max(2, Math.ceil(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const d = candidate.startsWith(word) && word.length > 2 ? 1 : distance(word, candidate);
+    if (d < least) [best, least] = [candidate, d];
+  }
+  return best;
+}
+
+/** Levenshtein's distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = a[i - 1] === b[j - 1] ? 0 : 1;
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + change));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** All occurrences of an option. */
+export function all(parsed: Parsed, name: string): readonly Occurrence[] {
+  return parsed.options.get(name) ?? [];
+}
+
+/** The last occurrence of an option, as with most commands. */
+export function last(parsed: Parsed, name: string): Occurrence | undefined {
+  return parsed.options.get(name)?.at(-1);
+}
+
+/** Whether a flag was given. */
+export function has(parsed: Parsed, name: string): boolean {
+  return parsed.options.has(name);
+}
+
+/** An option that must be one of some words. @throws UsageError */
+export function oneOf<T extends string>(parsed: Parsed, name: string, values: readonly T[], fallback: T): T {
+  const given = last(parsed, name);
+  if (given === undefined) return fallback;
+  const value = values.find((word) => word === given.value);
+  if (value === undefined) {
+    throw new UsageError(`--${name} must be ${values.join(" or ")}`, { from: given.words });
+  }
+  return value;
+}

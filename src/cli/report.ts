@@ -1,0 +1,44 @@
+/** Talking to people: results on stdout, one line for an error on stderr. Written by system calls, so that descriptors shared with others keep their flags. */
+
+import { encodeBytes } from "../bytes.ts";
+import { EXIT, HutchError } from "../errors.ts";
+import { writeAll } from "../libc/files.ts";
+
+/** Write text to standard output, all of it. @throws SystemError (EPIPE when the reader has gone) */
+export function print(text: string): void {
+  writeAll(1, encodeBytes(text));
+}
+
+/** Make a message one line of printable text: control characters of user or image data cannot forge terminal output. */
+export function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are the point
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => {
+    const code = char.charCodeAt(0);
+    return code === 10 ? "\\n" : code === 9 ? "\\t" : `\\x${code.toString(16).padStart(2, "0")}`;
+  });
+}
+
+/** An error as the user sees it: what happened, which of their words asked for it, what to do. */
+export function formatError(error: unknown, applet: string): string {
+  if (!(error instanceof HutchError)) {
+    const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    return `${applet}: internal error: ${oneLine(detail)} (this is a bug in hutch)`;
+  }
+  const from = error.from === undefined || error.from === "default" ? "" : ` (from ${error.from})`;
+  const hint = error.hint === undefined ? "" : `; hint: ${error.hint}`;
+  return oneLine(`${applet}: ${error.message}${from}${hint}`);
+}
+
+/** Say an error on stderr and tell the exit code. Uses consola's levels with a reporter that writes by system calls. */
+export async function reportError(error: unknown, applet: string): Promise<number> {
+  const { createConsola } = await import("consola/core");
+  const log = createConsola({
+    reporters: [{ log: ({ args }) => writeAll(2, encodeBytes(`${args.join(" ")}\n`)) }],
+  });
+  try {
+    log.error(formatError(error, applet));
+  } catch {
+    // stderr is closed or full: the exit code still tells
+  }
+  return error instanceof HutchError ? error.exitCode : EXIT.failure;
+}

@@ -3,23 +3,25 @@
 import { readlinkSync } from "node:fs";
 import type { Side } from "./cases.ts";
 
-/** Prints the namespaces as `kind:[inode]`, then the first process's id here, then the options of the mount at /. */
+/** Prints the namespaces as `kind:[inode]`, then the ids of all processes, then the options of the mount at /. */
 const PROBE = `
 for kind in user mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$kind; done
 echo "pids $(echo /proc/[0-9]*)"
 while read -r _ _ _ _ target options _; do [ "$target" = / ] && root=$options; done </proc/self/mountinfo
 echo "root $root"`;
 
-/** What {@link PROBE} saw. Throws when it did not come to its end. */
-function parseProbe(output: string): {
+interface Seen {
   readonly namespaces: ReadonlyMap<string, string>;
   readonly processes: number;
   readonly rootOptions: readonly string[];
-} {
+}
+
+/** What {@link PROBE} saw; undefined when it did not come to its end. */
+function parseProbe(output: string): Seen | undefined {
   const links = [...output.matchAll(/^(\w+):\[(\d+)\]$/gm)];
   const pids = /^pids (.*)$/m.exec(output)?.[1]?.split(" ");
   const options = /^root (.+)$/m.exec(output)?.[1]?.split(",");
-  if (pids === undefined || options === undefined) throw new Error(`the probe did not end: ${output}`);
+  if (pids === undefined || options === undefined) return undefined;
   const namespaces = new Map(links.map(([link, kind = ""]) => [kind, link]));
   return { namespaces, processes: pids.length, rootOptions: options };
 }
@@ -29,6 +31,9 @@ export function sandboxFaults(side: Side): readonly string[] {
   const { exitCode, stdout, stderr } = Bun.spawnSync([...side.prefix, "sh", "-c", PROBE], { stdin: "ignore" });
   if (exitCode !== 0) return [`exit code ${exitCode}: ${stderr.toString().trim()}`];
   const seen = parseProbe(stdout.toString());
+  if (seen === undefined) {
+    return [`did not run what it was given, but printed: ${stdout.toString().trim().slice(0, 200)}`];
+  }
   const faults = side.namespaces
     .filter(
       (kind) =>

@@ -27,3 +27,8 @@ test("a command that fails says why", () => {
   const side = { name: "sh", prefix: ["sh", "-c", "echo no >&2; exit 3"], namespaces: [], readOnly: false };
   expect(sandboxFaults(side)).toEqual(["exit code 3: no"]);
 });
+
+test("a command that runs nothing is seen", () => {
+  const side = { name: "echo", prefix: ["echo", "done", "#"], namespaces: [], readOnly: false };
+  expect(sandboxFaults(side).join()).toStartWith("did not run what it was given, but printed: done");
+});

@@ -39,7 +39,12 @@ export const ROOMS: readonly Room[] = [
   { name: "step", files: ["src/step.ts"], rooms: ["spec", "errors"], ...PURE },
   { name: "facts", files: ["src/facts.ts"], rooms: ["spec", "step"], ...PURE },
   { name: "defaults", files: ["src/defaults.ts"], rooms: WORDS, ...PURE },
-  { name: "validate", files: ["src/validate.ts"], rooms: [...WORDS, "defaults", "process", "resources"], ...PURE },
+  {
+    name: "validate",
+    files: ["src/validate.ts"],
+    rooms: [...WORDS, "defaults", "namespaces", "process", "resources"],
+    ...PURE,
+  },
   { name: "explain", files: ["src/explain.ts"], rooms: WORDS, ...PURE },
 
   // Numbers and names of the kernel's interface: data, without a call.
@@ -67,8 +72,13 @@ export const ROOMS: readonly Room[] = [
     ...PURE,
   },
 
-  { name: "launch", files: ["src/launch/"], rooms: [...WORDS, "tables", "libc", "process", "plan"], ...EFFECTS },
-  { name: "host", files: ["src/host.ts"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
+  {
+    name: "launch",
+    files: ["src/launch/"],
+    rooms: [...WORDS, "explain", "tables", "libc", "process", "plan"],
+    ...EFFECTS,
+  },
+  { name: "host", files: ["src/host.ts"], rooms: [...WORDS, "defaults", "tables", "libc"], ...EFFECTS },
   { name: "rootfs", files: ["src/rootfs/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
   { name: "image", files: ["src/image/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
   { name: "nix", files: ["src/nix/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },

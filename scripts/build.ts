@@ -1,0 +1,84 @@
+/**
+ * Build what users get, into dist/: the executable `hutch` with its other names, and the npm package's JavaScript.
+ *   npm run build
+ * Builds are made aside and renamed into place, so that two at once, or a test run during a build, see whole files.
+ */
+
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import packageJson from "../package.json" with { type: "json" };
+import { mustRun, ROOT } from "./run.ts";
+
+/** The other names of the executable: main.ts picks the command by the name it is called by. */
+const APPLETS = ["mydocker", "nix-build-shell"] as const;
+
+/**
+ * What Bun must not do when it starts inside a user's folder: read .env or bunfig.toml, install packages, or take code
+ * from BUN_OPTIONS. main.ts refuses to run without the last one.
+ */
+const RUNTIME_FLAGS = "--no-env-file --no-install --no-ffi-cc --disallow-code-generation-from-strings=strict";
+
+/** The npm package runs on the user's own Bun, so its first line must say the same. */
+const SHEBANG = `#!/usr/bin/env -S bun --config=/dev/null ${RUNTIME_FLAGS}\n`;
+
+const DEFINES = ["--define", `HUTCH_VERSION=${JSON.stringify(packageJson.version)}`] as const;
+
+/** dist/hutch, one file with everything in it, and symbolic links to it under its other names. */
+async function buildExecutable(aside: string, dist: string): Promise<void> {
+  const outfile = join(aside, "hutch");
+  await mustRun([
+    ...[process.execPath, "build", "--compile", "--minify", "--sourcemap", "--bytecode", "--format=esm", "--splitting"],
+    ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", `--compile-exec-argv=${RUNTIME_FLAGS}`],
+    ...[...DEFINES, "src/main.ts", "--outfile", outfile],
+  ]);
+  await rename(outfile, join(dist, "hutch"));
+  for (const name of APPLETS) {
+    await symlink("hutch", join(aside, name));
+    await rename(join(aside, name), join(dist, name));
+  }
+}
+
+/** dist/main.js and its other names (bunx), dist/index.js (the library), and the chunks that they share. */
+async function buildPackage(aside: string, dist: string): Promise<void> {
+  const outdir = join(aside, "package");
+  await mustRun([
+    ...[process.execPath, "build", "--target=bun", "--format=esm", "--splitting", ...DEFINES],
+    ...["--chunk-naming=chunks/[name]-[hash].[ext]", "--asset-naming=chunks/[name]-[hash].[ext]"],
+    ...["src/main.ts", "src/index.ts", "--outdir", outdir],
+  ]);
+  const main = await Bun.file(join(outdir, "main.js")).text();
+  await Bun.write(join(outdir, "main.js"), SHEBANG + main.replace(/^#!.*\n/, ""));
+  // Bun resolves a symbolic link before the program sees its name: each name needs a file of its own.
+  for (const name of APPLETS) await Bun.write(join(outdir, `${name}.js`), `${SHEBANG}import "./main.js";\n`);
+  for (const name of ["main", ...APPLETS]) await chmod(join(outdir, `${name}.js`), 0o755);
+
+  // New chunks first, then the files that name them, and only then are the old chunks nobody's.
+  const made = (await readdir(outdir, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(outdir.length + 1))
+    .toSorted((a, b) => Number(b.startsWith("chunks/")) - Number(a.startsWith("chunks/")));
+  for (const name of made) {
+    await mkdir(dirname(join(dist, name)), { recursive: true });
+    await rename(join(outdir, name), join(dist, name));
+  }
+  for (const name of await readdir(join(dist, "chunks")).catch(() => [])) {
+    if (!made.includes(`chunks/${name}`)) await rm(join(dist, "chunks", name), { force: true });
+  }
+}
+
+const dist = join(ROOT, "dist");
+await mkdir(dist, { recursive: true });
+const aside = await mkdtemp(join(dist, ".build-"));
+try {
+  await buildExecutable(aside, dist);
+  await buildPackage(aside, dist);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  await rm(aside, { recursive: true, force: true });
+}
+if (process.exitCode === undefined) {
+  const { size } = await stat(join(dist, "hutch"));
+  console.log(`dist/hutch ${(size / 1e6).toFixed(0)} MB`);
+}

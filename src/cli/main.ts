@@ -1,29 +1,21 @@
 /** From argv to a command: which applet this is, which command is meant, and what becomes of its errors. */
 
-import { EXIT, UsageError } from "../errors.ts";
+import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { APPLETS, COMMANDS } from "./commands.ts";
-import { ownArguments } from "../launch/launch.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
+import { commandLine, isHardened } from "./self.ts";
 import { VERSION } from "./version.ts";
-
-/** Arguments behind the program's own, byte for byte, and the name it was called by. */
-export function commandLine(): { name: string; args: readonly string[] } {
-  const whole = ownArguments();
-  const count = process.argv.length - 2; // Bun puts its own two in front, compiled or not
-  const args = whole.slice(whole.length - count);
-  const called = Bun.isStandaloneExecutable ? (whole[0] ?? "") : (process.argv[1] ?? "");
-  return { name: called.slice(called.lastIndexOf("/") + 1).replace(/\.[jt]s$/, ""), args };
-}
 
 /** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */
 export async function main(): Promise<number> {
-  const { name, args } = commandLine();
+  const { name, args, self } = commandLine();
   const applet = APPLETS.includes(name) ? name : undefined;
   const [word, rest] = applet === undefined ? [args[0], args.slice(1)] : [applet, args];
   const label =
     applet ?? (word !== undefined && word in COMMANDS && COMMANDS[word]?.hidden !== true ? `hutch ${word}` : "hutch");
   try {
+    if (!isHardened()) throw new HutchError("this build lacks the flags that keep foreign code out", { hint: "build it with npm run build" });
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
       const { usage } = await import("./usage.ts");
       print(await usage());
@@ -42,7 +34,7 @@ export async function main(): Promise<number> {
       const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
       throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
     }
-    return await (await command.load()).main(rest);
+    return await (await command.load()).main(rest, self);
   } catch (error) {
     const code = await reportError(error, label);
     const passesStatus = word !== undefined && COMMANDS[word]?.passesStatus === true;

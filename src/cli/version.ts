@@ -1,5 +1,5 @@
-/** The version, put in at build time (scripts/build.ts); in a checkout, the package's. */
+/** The version, put in at build time (scripts/build.ts). */
 
-import manifest from "../../package.json" with { type: "json" };
+declare const HUTCH_VERSION: string;
 
-export const VERSION: string = manifest.version;
+export const VERSION: string = typeof HUTCH_VERSION === "undefined" ? "0.0.0-checkout" : HUTCH_VERSION;

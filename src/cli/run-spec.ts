@@ -1,0 +1,219 @@
+/** `hutch run`'s command line → Spec. */
+
+import { chooseCapabilities } from "../process/capabilities.ts";
+import * as defaults from "../defaults.ts";
+import { HutchError, UsageError } from "../errors.ts";
+import { ownEnvironment } from "../launch/launch.ts";
+import { isTerminal, readFile, readTextInside } from "../libc/files.ts";
+import { defaultFilter } from "../process/filter.ts";
+import { resolveUser, type ResolvedUser } from "../process/user.ts";
+import { hostPrograms } from "../rootfs/host-programs.ts";
+import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
+import { decodeBytes } from "../bytes.ts";
+import { rawCall } from "../libc/call.ts";
+import { F_GETFD } from "../libc/constants.ts";
+import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
+import { RUN_OPTIONS } from "./run-options.ts";
+import * as values from "./values.ts";
+
+/** What docker's options that hutch has no use for are answered with. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  detach: "hutch has no daemon: put it into the background with & or run it from a service manager",
+  name: "a sandbox is its process: keep its pid; it leaves nothing that would need a name",
+  publish: "a sandbox has no network but loopback: use --network host, or a UNIX socket in a volume",
+};
+
+/** What the command line says, before the machine is asked anything else. */
+export interface RunRequest {
+  readonly parsed: Parsed;
+  readonly rootWord: string;
+  readonly command: readonly string[];
+}
+
+/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`. @throws UsageError */
+export function parseRun(argv: readonly string[]): RunRequest {
+  const parsed = parseOptions(RUN_OPTIONS, argv);
+  for (const [option, instead] of Object.entries(INSTEAD)) {
+    const given = last(parsed, option);
+    if (given !== undefined) throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
+  }
+  const [rootWord, ...rest] = parsed.operands;
+  if (rootWord === undefined) throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  const command = rest[0] === "--" ? rest.slice(1) : rest;
+  if (command.length === 0) throw new UsageError("COMMAND is missing", { from: rootWord, hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  if (command[0] === "") throw new UsageError("COMMAND is empty");
+  return { parsed, rootWord, command };
+}
+
+/** The Spec of a run. Reads the caller's environment, --env-file, the root's passwd and group, and programs to add. */
+export function runSpec({ parsed, rootWord, command }: RunRequest): Spec {
+  const cwd = process.cwd();
+  const root = parseRoot(parsed, rootWord, cwd);
+  const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
+  const user = findUser(parsed, root, hostname);
+  const env = environment(parsed, hostname, user.home);
+  const init = chooseInit(parsed);
+  const capabilities = chooseCapabilities(
+    defaults.DEFAULT_CAPABILITIES,
+    all(parsed, "cap-add").map(({ value }) => value),
+    all(parsed, "cap-drop").map(({ value }) => value),
+  );
+  const timeOffset = last(parsed, "time-offset");
+  const network = oneOf(parsed, "network", ["none", "host"], "none");
+  const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter((name) => name !== "network" || network === "none");
+  if (timeOffset !== undefined) namespaces.push("time");
+  const userns = oneOf(parsed, "userns", ["auto"], "auto");
+  const workdir = last(parsed, "workdir");
+  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
+  return {
+    root,
+    process: {
+      args: command,
+      env,
+      searchPath: path === "" ? [] : path.split(":"),
+      cwd: (workdir === undefined ? "/" : values.tidyPath(workdir.value) || "/") as SandboxPath,
+      uid: user.uid,
+      gid: user.gid,
+      additionalGids: user.additionalGids,
+      umask: defaults.DEFAULT_UMASK,
+      capabilities,
+      rlimits: all(parsed, "ulimit").map(values.parseUlimit),
+      noNewPrivileges: true,
+      seccomp: defaultFilter(capabilities, !init),
+      preserveFds: preserveFds(parsed),
+    },
+    hostname,
+    domainname: last(parsed, "domainname")?.value ?? defaults.DEFAULT_DOMAINNAME,
+    mounts: mountsOf(parsed, root, hostname, env, cwd),
+    namespaces,
+    idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
+    timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
+    maskedPaths: defaults.MASKED_PATHS,
+    readonlyPaths: defaults.READONLY_PATHS,
+    init,
+    words: wordsOf(parsed),
+  };
+}
+
+/** Fields of the Spec by the options that fill them, for errors. */
+const FIELDS: Readonly<Record<string, string>> = {
+  hostname: "hostname",
+  domainname: "domainname",
+  user: "user",
+  userns: "idMap",
+  workdir: "cwd",
+  "time-offset": "timeOffsets",
+  "cap-add": "capabilities",
+  "cap-drop": "capabilities",
+  "preserve-fds": "preserveFds",
+};
+
+function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
+  const words: Record<string, string> = {};
+  for (const [option, field] of Object.entries(FIELDS)) {
+    const given = all(parsed, option).map((occurrence) => occurrence.words);
+    if (given.length > 0) words[field] = [words[field] ?? [], ...given].flat().join(" ");
+  }
+  for (const { value, words: from } of all(parsed, "ulimit")) words[values.parseUlimit({ value, words: from }).type] = from;
+  return words;
+}
+
+/** ROOT: a directory when it looks like a path, `scratch`, else an image. */
+function parseRoot(parsed: Parsed, word: string, cwd: string): Root {
+  const readonly = last(parsed, "read-only");
+  const writable = last(parsed, "writable");
+  if (readonly !== undefined && writable !== undefined) throw new UsageError("--read-only and --writable contradict each other");
+  if (word === "") throw new UsageError("ROOT is empty");
+  if (word === "scratch") {
+    if (writable !== undefined) throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
+    return { kind: "scratch", readonly: readonly !== undefined, from: word };
+  }
+  if (!word.startsWith("/") && !/^\.\.?(\/|$)/.test(word)) {
+    throw new HutchError(`there is no image ${JSON.stringify(word)}: this hutch does not have images yet`, {
+      from: word,
+      hint: `for a directory write ./${word}; for an empty root, scratch`,
+    });
+  }
+  const path = values.hostPath(word, cwd, word);
+  if (readonly !== undefined) return { kind: "bind", path, readonly: true, from: `${readonly.words} ${word}` };
+  if (writable !== undefined) return { kind: "bind", path, readonly: false, from: `${writable.words} ${word}` };
+  return { kind: "overlay", lower: [path], from: word };
+}
+
+function findUser(parsed: Parsed, root: Root, hostname: string): ResolvedUser {
+  const given = last(parsed, "user");
+  const read = (path: string): string => {
+    if (root.kind === "scratch") return defaults.scratchFiles(hostname).find(([name]) => name === path)?.[1] ?? "";
+    const directory = root.kind === "overlay" ? (root.lower.at(-1) ?? "/") : root.path;
+    return readTextInside(directory, path) ?? "";
+  };
+  if (given === undefined) return { uid: 0, gid: 0, additionalGids: [], home: "/root" };
+  return resolveUser(given.value, read("/etc/passwd"), read("/etc/group"), given.words);
+}
+
+function environment(parsed: Parsed, hostname: string, home: string): readonly string[] {
+  const caller = ownEnvironment();
+  const term = caller.find((entry) => entry.startsWith("TERM="));
+  const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
+  const base = [
+    `PATH=${defaults.DEFAULT_PATH}`,
+    `HOME=${home}`,
+    `HOSTNAME=${hostname}`,
+    ...(terminal ? [term ?? "TERM=xterm"] : []),
+  ];
+  const files = all(parsed, "env-file").flatMap(({ value, words }) => values.parseEnvFile(readEnvFile(value, words), words));
+  return values.mergeEnvironment(base, [...files, ...all(parsed, "env")], caller);
+}
+
+function readEnvFile(path: string, words: string): string {
+  const bytes = readFile(path);
+  if (typeof bytes === "number") throw new UsageError(`${path} cannot be read`, { from: words });
+  return decodeBytes(bytes);
+}
+
+function chooseInit(parsed: Parsed): boolean {
+  if (has(parsed, "init") && has(parsed, "no-init")) throw new UsageError("--init and --no-init contradict each other");
+  return !has(parsed, "no-init");
+}
+
+/** How many descriptors to pass on; each must be open, and meant to be inherited. */
+function preserveFds(parsed: Parsed): number {
+  const given = last(parsed, "preserve-fds");
+  if (given === undefined) return 0;
+  if (!/^\d{1,4}$/.test(given.value)) throw new UsageError("--preserve-fds needs a number", { from: given.words });
+  const count = Number(given.value);
+  for (let descriptor = 3; descriptor < 3 + count; descriptor++) {
+    if (rawCall("fcntl", descriptor, F_GETFD) !== 0) {
+      throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
+    }
+  }
+  return count;
+}
+
+/** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */
+function mountsOf(parsed: Parsed, root: Root, hostname: string, env: readonly string[], cwd: string): readonly Mount[] {
+  const from = "default";
+  const at = (path: string) => path as SandboxPath;
+  const base: Mount[] = [];
+  if (root.kind === "scratch") {
+    for (const [path, mode] of defaults.SCRATCH_DIRECTORIES) base.push({ type: "directory", destination: at(path), mode, from });
+    for (const [path, content] of defaults.scratchFiles(hostname)) {
+      base.push({ type: "file", destination: at(path), content, mode: 0o644, from });
+    }
+  }
+  base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
+  const programs = all(parsed, "add");
+  const paths = all(parsed, "add-path").map((given) => ({ ...given, value: values.hostPath(given.value, cwd, given.words) as string }));
+  const added = programs.length + paths.length === 0 ? [] : hostPrograms(programs, paths, directoryOf(root), env);
+  const given: readonly Mount[] = [
+    ...all(parsed, "tmpfs").map(values.parseTmpfs),
+    ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
+    ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
+  ];
+  return [...base, ...added, ...given];
+}
+
+function directoryOf(root: Root): HostPath | undefined {
+  if (root.kind === "scratch") return undefined;
+  return root.kind === "overlay" ? root.lower.at(-1) : root.path;
+}

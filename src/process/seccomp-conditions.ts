@@ -74,15 +74,15 @@ function conditionTests({ index, op, value, valueTwo }: Condition): Test[] {
         jump(op === "SCMP_CMP_LT" ? BPF.JGE : BPF.JGT, low, "fails", "holds"),
       ];
     case "SCMP_CMP_MASKED_EQ": {
-      const [wantHigh, wantLow] = words(valueTwo);
+      const [wantHigh, wantLow] = words(valueTwo & value); // bits outside the mask are not compared, as libseccomp
       return [...maskedTests(lowAt + 4, high, wantHigh, "next"), ...maskedTests(lowAt, low, wantLow, "holds")];
     }
   }
 }
 
-/** `(word & mask) == want`; nothing to load where the mask is 0 and 0 is wanted. */
+/** `(word & mask) == want`; nothing to load where the mask is 0. */
 function maskedTests(offset: number, mask: number, want: number, yes: Target): Test[] {
-  if (mask === 0 && want === 0) return [];
+  if (mask === 0) return [];
   const and = mask === 0xffffffff ? [] : [{ code: BPF.AND, k: mask, yes: "next", no: "next" } as const];
   return [load(offset), ...and, jump(BPF.JEQ, want, yes, "fails")];
 }

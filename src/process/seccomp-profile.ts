@@ -29,7 +29,7 @@ export type RuleFilter = {
   readonly minKernel?: string | null;
 };
 
-/** A comparison with argument `index` (0..5). MASKED_EQ is `(argument & value) == valueTwo`. */
+/** A comparison with argument `index` (0..5). MASKED_EQ is `(argument & value) == (valueTwo & value)`. */
 export type ProfileArgument = {
   readonly index: number;
   readonly value: number | bigint;
@@ -222,7 +222,7 @@ function rawAction(action: Action, number: unknown, name: unknown, numberPath: s
   const data = WITH_DATA.has(action);
   if (isGiven(name) && name !== "") {
     const word = text(name, namePath);
-    const found = ERRNO[word] ?? ERRNO_ALIASES[word];
+    const found = [ERRNO, ERRNO_ALIASES].find((table) => Object.hasOwn(table, word))?.[word];
     if (!data) fail(namePath, `${action} carries no error number`);
     if (found === undefined) fail(namePath, `unknown error name ${JSON.stringify(word)}`);
     return (ACTIONS[action] | (found ?? 0)) >>> 0;
@@ -281,8 +281,8 @@ function isGiven(value: unknown): boolean {
 }
 
 function show(value: unknown): string {
-  if (typeof value === "bigint") return String(value);
-  const shown = JSON.stringify(value) ?? String(value);
+  const shown =
+    JSON.stringify(value, (_key, part: unknown) => (typeof part === "bigint" ? String(part) : part)) ?? "nothing";
   return shown.length > 60 ? `${shown.slice(0, 57)}...` : shown;
 }
 

@@ -79,7 +79,7 @@ export function parseLdCache(bytes: Uint8Array): LdCache {
   if (base + HEADER + count * ENTRY > bytes.length) throw bad(`no room for its ${count} entries`);
   const extension = view.getUint32(base + 32, littleEndian);
   const cache = { bytes, base, entries: base + HEADER, count, littleEndian, hwcaps: [] };
-  return extension === 0 ? cache : { ...cache, hwcaps: readHwcaps(cache, base + extension) };
+  return extension === 0 ? cache : { ...cache, hwcaps: readHwcaps(cache, extension) };
 }
 
 /** All entries, in the file's order. @throws UsageError when one points outside of the file. */
@@ -156,6 +156,7 @@ function findNew(bytes: Uint8Array): number {
   throw bad("only the format of before glibc 2.2");
 }
 
+/** Names of the hwcaps subdirectories. The offsets of extensions count from the start of the file, embedded or not. */
 function readHwcaps(cache: LdCache, at: number): string[] {
   const { bytes, littleEndian } = cache;
   const view = dataView(bytes);
@@ -166,12 +167,10 @@ function readHwcaps(cache: LdCache, at: number): string[] {
   for (let i = 0; i < sections; i++) {
     const section = at + 8 + i * 16;
     if (view.getUint32(section, littleEndian) !== EXTENSION_HWCAPS) continue;
-    const offset = cache.base + view.getUint32(section + 8, littleEndian);
+    const offset = view.getUint32(section + 8, littleEndian);
     const size = view.getUint32(section + 12, littleEndian);
     if (offset + size > bytes.length) throw bad("extensions cut short");
-    return Array.from({ length: size >>> 2 }, (_, k) =>
-      stringAt(cache, cache.base + view.getUint32(offset + 4 * k, littleEndian)),
-    );
+    return Array.from({ length: size >>> 2 }, (_, k) => stringAt(cache, view.getUint32(offset + 4 * k, littleEndian)));
   }
   return [];
 }

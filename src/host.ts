@@ -4,8 +4,8 @@ import { UsageError } from "./errors.ts";
 import type { HostFacts, Range } from "./facts.ts";
 import { FALLBACK_RANGE } from "./defaults.ts";
 import { rawCall } from "./libc/call.ts";
-import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR, RLIMITS } from "./libc/constants.ts";
-import { readText, status } from "./libc/files.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_PATH, O_RDWR, RLIMITS } from "./libc/constants.ts";
+import { linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
@@ -17,7 +17,7 @@ export function gatherFacts(spec: Spec): HostFacts {
   const kinds = new Map<string, Kind>();
   const owners = new Map<string, number>();
   const look = (path: string) => {
-    const found = status(path);
+    const found = pathStatus(path);
     if (typeof found === "number") return;
     kinds.set(path, found.kind === "directory" ? "directory" : "file");
     owners.set(path, found.uid);
@@ -42,7 +42,7 @@ export function gatherFacts(spec: Spec): HostFacts {
 }
 
 function kindOf(path: string): string | undefined {
-  const found = status(path);
+  const found = pathStatus(path);
   return typeof found === "number" ? undefined : found.kind;
 }
 
@@ -104,14 +104,13 @@ function mountsBelow(directories: readonly string[]): ReadonlyMap<string, readon
   );
 }
 
-/** Canonical path by /proc/self/fd, as the kernel sees it. */
-export function realPath(path: string): string | undefined {
-  const descriptor = rawCall("openat", AT_FDCWD, path, 0o10000000 | O_CLOEXEC);
+/** Canonical path of what a path leads to, as the kernel tells it. */
+function realPath(path: string): string | undefined {
+  const descriptor = rawCall("openat", AT_FDCWD, path, O_PATH | O_CLOEXEC);
   if (descriptor < 0) return undefined;
-  const buffer = new Uint8Array(4096);
-  const length = rawCall("readlinkat", AT_FDCWD, `/proc/self/fd/${descriptor}`, buffer, buffer.length);
+  const target = linkTarget(`/proc/self/fd/${descriptor}`);
   rawCall("close", descriptor);
-  return length < 0 ? undefined : Buffer.from(buffer.subarray(0, length)).toString();
+  return typeof target === "number" ? undefined : target;
 }
 
 /** Lines of subuid(5) or subgid(5): `NAME:START:COUNT`; the first usable one for a user. */

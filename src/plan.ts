@@ -4,7 +4,7 @@
  * launcher  1. hold the id maps in a namespace of their own           (ranges only)
  *           2. clone the sources, as the host's root, and stage them   (root only: so read-only is locked inside)
  *           3. enter the user namespace; clone all others
- * sandbox   4. ids, time offsets
+ * sandbox   4. time offsets, ids
  *           5. mounts private; clone the sources; assemble the root; attach everything in order
  *           6. names, loopback; no more user namespaces; mask /proc; pivot
  *           7. die with the launcher
@@ -45,8 +45,9 @@ export function plan(spec: Spec, host: HostFacts): Plan {
 
   const shared = !host.terminal; // without a terminal nothing is lost by leaving the caller's session
   if (shared) add("sandbox", undefined, [{ op: "session" }]);
-  add("sandbox", words["idMap"] ?? words["user"], userSteps(ids));
+  // Before the ids: a process whose uid has changed is not dumpable, and may not open its own files below /proc.
   if (has("time")) add("sandbox", words["timeOffsets"], timeSteps(spec));
+  add("sandbox", words["idMap"] ?? words["user"], userSteps(ids));
   add("sandbox", undefined, [{ op: "private-mounts" }]);
   add("sandbox", undefined, takeSources(from, staged));
   add("sandbox", undefined, mountSteps(spec, host));

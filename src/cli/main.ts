@@ -15,7 +15,10 @@ export async function main(): Promise<number> {
   const label =
     applet ?? (word !== undefined && word in COMMANDS && COMMANDS[word]?.hidden !== true ? `hutch ${word}` : "hutch");
   try {
-    if (!isHardened()) throw new HutchError("this build lacks the flags that keep foreign code out", { hint: "build it with npm run build" });
+    if (!isHardened())
+      throw new HutchError("this build lacks the flags that keep foreign code out", {
+        hint: "build it with npm run build",
+      });
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
       const { usage } = await import("./usage.ts");
       print(await usage());

@@ -5,12 +5,11 @@ import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
 import { isTerminal, readFile, readTextInside } from "../libc/files.ts";
-import { defaultFilter } from "../process/filter.ts";
+import { profileFilter } from "../process/filter.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
-import { hostPrograms } from "../rootfs/host-programs.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
-import { rawCall } from "../libc/call.ts";
+import { ARCH, rawCall } from "../libc/call.ts";
 import { F_GETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
@@ -35,22 +34,28 @@ export function parseRun(argv: readonly string[]): RunRequest {
   const parsed = parseOptions(RUN_OPTIONS, argv);
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
-    if (given !== undefined) throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
+    if (given !== undefined)
+      throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
   }
   const [rootWord, ...rest] = parsed.operands;
-  if (rootWord === undefined) throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  if (rootWord === undefined)
+    throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
   const command = rest[0] === "--" ? rest.slice(1) : rest;
-  if (command.length === 0) throw new UsageError("COMMAND is missing", { from: rootWord, hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  if (command.length === 0)
+    throw new UsageError("COMMAND is missing", {
+      from: rootWord,
+      hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]",
+    });
   if (command[0] === "") throw new UsageError("COMMAND is empty");
   return { parsed, rootWord, command };
 }
 
 /** The Spec of a run. Reads the caller's environment, --env-file, the root's passwd and group, and programs to add. */
-export function runSpec({ parsed, rootWord, command }: RunRequest): Spec {
+export async function runSpec({ parsed, rootWord, command }: RunRequest): Promise<Spec> {
   const cwd = process.cwd();
   const root = parseRoot(parsed, rootWord, cwd);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
-  const user = findUser(parsed, root, hostname);
+  const user = findUser(parsed, root);
   const env = environment(parsed, hostname, user.home);
   const init = chooseInit(parsed);
   const capabilities = chooseCapabilities(
@@ -60,7 +65,9 @@ export function runSpec({ parsed, rootWord, command }: RunRequest): Spec {
   );
   const timeOffset = last(parsed, "time-offset");
   const network = oneOf(parsed, "network", ["none", "host"], "none");
-  const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter((name) => name !== "network" || network === "none");
+  const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
+    (name) => name !== "network" || network === "none",
+  );
   if (timeOffset !== undefined) namespaces.push("time");
   const userns = oneOf(parsed, "userns", ["auto"], "auto");
   const workdir = last(parsed, "workdir");
@@ -79,12 +86,12 @@ export function runSpec({ parsed, rootWord, command }: RunRequest): Spec {
       capabilities,
       rlimits: all(parsed, "ulimit").map(values.parseUlimit),
       noNewPrivileges: true,
-      seccomp: defaultFilter(capabilities, !init),
+      seccomp: await profileFilter("default", { pid1: !init, arch: ARCH, capabilities }),
       preserveFds: preserveFds(parsed),
     },
     hostname,
     domainname: last(parsed, "domainname")?.value ?? defaults.DEFAULT_DOMAINNAME,
-    mounts: mountsOf(parsed, root, hostname, env, cwd),
+    mounts: await mountsOf(parsed, root, hostname, env, cwd),
     namespaces,
     idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
@@ -114,7 +121,8 @@ function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
     const given = all(parsed, option).map((occurrence) => occurrence.words);
     if (given.length > 0) words[field] = [words[field] ?? [], ...given].flat().join(" ");
   }
-  for (const { value, words: from } of all(parsed, "ulimit")) words[values.parseUlimit({ value, words: from }).type] = from;
+  for (const { value, words: from } of all(parsed, "ulimit"))
+    words[values.parseUlimit({ value, words: from }).type] = from;
   return words;
 }
 
@@ -122,10 +130,12 @@ function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
 function parseRoot(parsed: Parsed, word: string, cwd: string): Root {
   const readonly = last(parsed, "read-only");
   const writable = last(parsed, "writable");
-  if (readonly !== undefined && writable !== undefined) throw new UsageError("--read-only and --writable contradict each other");
+  if (readonly !== undefined && writable !== undefined)
+    throw new UsageError("--read-only and --writable contradict each other");
   if (word === "") throw new UsageError("ROOT is empty");
   if (word === "scratch") {
-    if (writable !== undefined) throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
+    if (writable !== undefined)
+      throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
     return { kind: "scratch", readonly: readonly !== undefined, from: word };
   }
   if (!word.startsWith("/") && !/^\.\.?(\/|$)/.test(word)) {
@@ -140,15 +150,10 @@ function parseRoot(parsed: Parsed, word: string, cwd: string): Root {
   return { kind: "overlay", lower: [path], from: word };
 }
 
-function findUser(parsed: Parsed, root: Root, hostname: string): ResolvedUser {
+function findUser(parsed: Parsed, root: Root): ResolvedUser {
   const given = last(parsed, "user");
-  const read = (path: string): string => {
-    if (root.kind === "scratch") return defaults.scratchFiles(hostname).find(([name]) => name === path)?.[1] ?? "";
-    const directory = root.kind === "overlay" ? (root.lower.at(-1) ?? "/") : root.path;
-    return readTextInside(directory, path) ?? "";
-  };
   if (given === undefined) return { uid: 0, gid: 0, additionalGids: [], home: "/root" };
-  return resolveUser(given.value, read("/etc/passwd"), read("/etc/group"), given.words);
+  return resolveUser(given.value, rootFile(root, "/etc/passwd"), rootFile(root, "/etc/group"), given.words);
 }
 
 function environment(parsed: Parsed, hostname: string, home: string): readonly string[] {
@@ -161,7 +166,9 @@ function environment(parsed: Parsed, hostname: string, home: string): readonly s
     `HOSTNAME=${hostname}`,
     ...(terminal ? [term ?? "TERM=xterm"] : []),
   ];
-  const files = all(parsed, "env-file").flatMap(({ value, words }) => values.parseEnvFile(readEnvFile(value, words), words));
+  const files = all(parsed, "env-file").flatMap(({ value, words }) =>
+    values.parseEnvFile(readEnvFile(value, words), words),
+  );
   return values.mergeEnvironment(base, [...files, ...all(parsed, "env")], caller);
 }
 
@@ -191,26 +198,58 @@ function preserveFds(parsed: Parsed): number {
 }
 
 /** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */
-function mountsOf(parsed: Parsed, root: Root, hostname: string, env: readonly string[], cwd: string): readonly Mount[] {
+async function mountsOf(
+  parsed: Parsed,
+  root: Root,
+  hostname: string,
+  env: readonly string[],
+  cwd: string,
+): Promise<readonly Mount[]> {
   const from = "default";
   const at = (path: string) => path as SandboxPath;
   const base: Mount[] = [];
   if (root.kind === "scratch") {
-    for (const [path, mode] of defaults.SCRATCH_DIRECTORIES) base.push({ type: "directory", destination: at(path), mode, from });
+    for (const [path, mode] of defaults.SCRATCH_DIRECTORIES)
+      base.push({ type: "directory", destination: at(path), mode, from });
     for (const [path, content] of defaults.scratchFiles(hostname)) {
       base.push({ type: "file", destination: at(path), content, mode: 0o644, from });
     }
   }
   base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
   const programs = all(parsed, "add");
-  const paths = all(parsed, "add-path").map((given) => ({ ...given, value: values.hostPath(given.value, cwd, given.words) as string }));
-  const added = programs.length + paths.length === 0 ? [] : hostPrograms(programs, paths, directoryOf(root), env);
+  const paths = all(parsed, "add-path");
+  const added = programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, cwd);
   const given: readonly Mount[] = [
     ...all(parsed, "tmpfs").map(values.parseTmpfs),
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
   return [...base, ...added, ...given];
+}
+
+/** Programs and paths of the host; the code for it is only loaded when they are asked for. */
+async function hostPrograms(
+  programs: readonly Occurrence[],
+  paths: readonly Occurrence[],
+  root: Root,
+  env: readonly string[],
+  cwd: string,
+): Promise<readonly Mount[]> {
+  const { closureMounts, programsClosure } = await import("../rootfs/host-programs.ts");
+  const path =
+    ownEnvironment()
+      .find((entry) => entry.startsWith("PATH="))
+      ?.slice(5) ?? defaults.DEFAULT_PATH;
+  const nsswitch = rootFile(root, "/etc/nsswitch.conf");
+  const closure = programsClosure({ programs, paths, search: { path, cwd }, env, nsswitch });
+  return closureMounts(closure, directoryOf(root));
+}
+
+/** Text of a file that the root will have, empty when it has none. */
+function rootFile(root: Root, path: string): string {
+  const directory = directoryOf(root);
+  if (directory !== undefined) return readTextInside(directory, path) ?? "";
+  return defaults.scratchFiles(defaults.DEFAULT_HOSTNAME).find(([name]) => name === path)?.[1] ?? "";
 }
 
 function directoryOf(root: Root): HostPath | undefined {

@@ -33,7 +33,7 @@ async function help(name: string, description: string, argv: readonly string[]):
 export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv)) return 0;
-    return launch(planFor(runSpec(parseRun(argv))), self);
+    return launch(planFor(await runSpec(parseRun(argv))), self);
   },
 };
 
@@ -42,7 +42,7 @@ export const showPlan: Command = {
     if (await help("hutch plan", "Show what run would do, step by step (--format json for programs)", argv)) return 0;
     const { format, rest } = takeFormat(argv);
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const made = planFor(runSpec(parseRun(rest)));
+    const made = planFor(await runSpec(parseRun(rest)));
     print(format === "json" ? planToJson(made) : formatPlan(made));
     return 0;
   },

@@ -20,7 +20,11 @@ export function commandLine(): CommandLine {
     return { name: baseName(whole[0] ?? ""), args, self: { executable: "/proc/self/exe", argv: ["hutch"] } };
   }
   const script = process.argv[1] ?? "";
-  const argv = ["bun", ...process.execArgv, script.replace(/[^/]*$/, (name) => (name.endsWith(".js") ? "main.js" : name))];
+  const argv = [
+    "bun",
+    ...process.execArgv,
+    script.replace(/[^/]*$/, (name) => (name.endsWith(".js") ? "main.js" : name)),
+  ];
   return { name: baseName(script).replace(/\.[jt]s$/, ""), args, self: { executable: process.execPath, argv } };
 }
 

@@ -18,7 +18,7 @@ export function tidyPath(path: string): string {
 export function hostPath(word: string, cwd: string, from: string): HostPath {
   if (word.startsWith("/")) return word as HostPath;
   if (word === "." || word === ".." || word.startsWith("./") || word.startsWith("../"))
-    return `${cwd}/${word}` as HostPath;
+    return tidyPath(`${cwd}/${word}`) as HostPath;
   throw new UsageError(`${JSON.stringify(word)} is not a path`, {
     from,
     hint: `hutch has no named volumes; for a directory here write ./${word}`,

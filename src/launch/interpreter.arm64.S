@@ -12,6 +12,8 @@
 _start:
 	movz	x21, #(HEADER & 0xffff)
 	movk	x21, #(HEADER >> 16), lsl #16
+	mov	x0, sp
+	str	x0, [x21, #24]
 	ldr	w19, [x21, #16]
 loop:
 	ldr	w20, [x19, #4]

@@ -7,8 +7,8 @@
 #   +32 dest   u32  address of the cell that receives the result
 #   +36 next, +40 onError, +44 onZero  u32  addresses of the records that follow
 #
-# The data segment starts at a fixed address with three cells: the record that failed last, its result (-errno), and
-# the address of the first record. A pseudo-op never takes onError, whatever its result.
+# The data segment starts at a fixed address with four cells: the record that failed last, its result (-errno), the
+# address of the first record, and the initial stack pointer. A pseudo-op never takes onError, whatever its result.
 .intel_syntax noprefix
 .equ HEADER, 0x410200
 
@@ -22,6 +22,7 @@
 
 .globl _start
 _start:
+	mov	[HEADER + 24], rsp
 	mov	ebx, dword ptr [HEADER + 16]
 loop:
 	ARGUMENT rdi, 0

@@ -18,19 +18,12 @@ export interface Self {
   readonly argv: readonly string[];
 }
 
-/** A close-on-exec descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */
+/** A descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */
 function moveUp(descriptor: number): number {
   if (descriptor > 2) return descriptor;
-  const moved = call("fcntl", descriptor, c.F_DUPFD_CLOEXEC, 3);
+  const moved = call("fcntl", descriptor, c.F_DUPFD, 3);
   rawCall("close", descriptor);
   return moved;
-}
-
-/** An anonymous file with this content. @throws SystemError */
-export function memoryFile(name: string, content: Uint8Array): number {
-  const descriptor = moveUp(call("memfd_create", name, c.MFD_CLOEXEC));
-  writeAll(descriptor, content);
-  return descriptor;
 }
 
 /** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
@@ -54,15 +47,17 @@ function splitStrings(bytes: Uint8Array): readonly string[] {
 
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
 export function launch(plan: Plan, self: Self): never {
-  const reportFd = memoryFile("hutch-report", new Uint8Array(16));
-  const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH | c.O_CLOEXEC));
+  // Both must survive the next execve; the launcher closes them when the program starts.
+  const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
+  const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
+  const argv = pointers(ownArguments());
   const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const { program, steps } = assemble(plan, ARCH, { reportFd, become });
+  const { program, steps } = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, become });
   const context: Context = { steps: plan.steps, records: program.records, recordSteps: steps };
   writeAll(reportFd, encodeContext(context));
   const image = encode(program, ARCH);
-  const imageFd = memoryFile("hutch", image);
-  const argv = pointers(ownArguments());
+  const imageFd = call("memfd_create", "hutch", c.MFD_CLOEXEC);
+  writeAll(imageFd, image);
   const environment = pointers([]);
   const result = rawCall("execve", `/proc/self/fd/${imageFd}`, argv.array, environment.array);
   throw systemError("execve of the launcher from memory", -result, {

@@ -10,6 +10,7 @@ import {
   close,
   content,
   EEXIST,
+  EINVAL,
   ENOENT,
   ENOTDIR,
   forgive,
@@ -218,7 +219,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     moveMount(l, cover, here, { result, next: done, onZero: done, onError: directory });
     asm.place(directory);
     const isDirectory = asm.label();
-    forgive(l, result, [ENOTDIR], isDirectory);
+    forgive(l, result, [EINVAL, ENOTDIR], isDirectory); // a file cannot cover a directory
     asm.place(isDirectory);
     close(l, cover);
     newFilesystem(

@@ -31,6 +31,7 @@ export const ENOENT = -2;
 export const EACCES = -13;
 export const EEXIST = -17;
 export const ENOTDIR = -20;
+export const EINVAL = -22;
 
 /** Little-endian words as constant bytes. */
 export function words64(...values: readonly (number | bigint)[]): Uint8Array {

@@ -8,7 +8,7 @@
  *
  * Memory image, at fixed addresses:
  *   0x400000  ELF header, three program headers, the interpreter                                (read, execute)
- *   0x410200  failed record, its -errno, first record, count; then 48-byte records; then constant data (read, write)
+ *   0x410200  failed record, its -errno, first record and count, stack pointer; then 48-byte records; then constant data (read, write)
  *   …         cells and buffers, zero at the start
  */
 
@@ -48,7 +48,7 @@ export interface Program {
 }
 
 const HEADER_ADDRESS = 0x410200;
-const HEADER_BYTES = 24;
+const HEADER_BYTES = 32;
 const TEXT_ADDRESS = 0x400000;
 const TEXT_OFFSET = 64 + 3 * 56;
 const DATA_OFFSET = 0x200;
@@ -59,6 +59,8 @@ export const FIRST_FREE_CELL = 8;
 
 /** Where the interpreter notes the last failure, for records that report it: 16 bytes, {record address, -errno}. */
 export const FAILURE: Place = { space: "header", offset: 0 };
+/** Stack pointer at the start: argc, then the pointers of argv (System V ABI, "Process Initialization"). */
+export const INITIAL_STACK: Place = { space: "header", offset: 24 };
 
 /** Addresses of a program's parts, all below 2 GiB so that they fit a record's 32-bit fields. */
 function layout(program: Pick<Program, "records" | "data">) {

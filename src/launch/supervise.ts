@@ -24,13 +24,15 @@ import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
 import { content, type Lowering, words64 } from "./lowering.ts";
 import { at, closeAllBut, makePipe, openProcess, tellName } from "./processes.ts";
-import { FAILURE, type Place, type Program } from "./program.ts";
+import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
 
 /** What the launcher does with a failure. */
 export interface Reporting {
   /** Descriptor that receives 16 bytes at offset 0: address of the failed record, -errno. */
   readonly reportFd: number;
+  /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
+  readonly argvBytes: number;
   /** Executable (by descriptor), argv and environment to become afterwards; without it, exit with 125. */
   readonly become:
     { readonly executableFd: number; readonly argv: readonly string[]; readonly env: readonly string[] } | undefined;
@@ -92,7 +94,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     asm.step = -1;
     if (step.by === "program" && plan.init && !reaping) {
       reaping = true;
-      cloneProgram(asm);
+      cloneProgram(asm, reporting.argvBytes);
     }
     if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
     asm.step = index;
@@ -170,16 +172,30 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
 }
 
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */
-function cloneProgram(asm: Assembler): void {
+function cloneProgram(asm: Assembler, argvBytes: number): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
   asm.call("prctl", [c.PR_SET_NAME, "hutch-init"], { onError: "ignore" });
+  hideArguments(asm, argvBytes);
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
   lower({ asm } as Lowering, { op: "capabilities", hold: [] });
   asm.call("close_range", [0, -1, 0], { onError: "ignore" });
   reap(asm, program);
   asm.place(start);
+}
+
+/**
+ * PID 1 still has the caller's command line in its memory, for everybody inside to read in /proc/1/cmdline: overwrite
+ * it with zeros, and put the process's name in front (PR_GET_NAME writes 16 bytes).
+ */
+function hideArguments(asm: Assembler, argvBytes: number): void {
+  const [zero, argv] = [asm.cell(), asm.cell()];
+  asm.call("memfd_create", ["", c.MFD_CLOEXEC], { result: zero }); // no path inside can be trusted to be /dev/zero
+  asm.call("ftruncate", [content(zero), argvBytes]);
+  asm.call("load64", [content(INITIAL_STACK), 8], { result: argv });
+  asm.call("read", [content(zero), content(argv), argvBytes]);
+  if (argvBytes >= 16) asm.call("prctl", [c.PR_GET_NAME, content(argv)]);
 }
 
 /** Where a failing step of the sandbox or the program goes. */

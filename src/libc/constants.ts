@@ -98,6 +98,7 @@ export const CLD_EXITED = 1;
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;
 export const PR_SET_NAME = 15;
+export const PR_GET_NAME = 16;
 export const PR_SET_SECCOMP = 22;
 export const PR_CAPBSET_DROP = 24;
 export const PR_SET_NO_NEW_PRIVS = 38;
@@ -106,6 +107,7 @@ export const CLOSE_RANGE_CLOEXEC = 4;
 
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const FD_CLOEXEC = 1;
 export const MFD_CLOEXEC = 1;

@@ -40,7 +40,8 @@ function parseStatx(buffer: Uint8Array): FileStatus {
   const view = new DataView(buffer.buffer);
   const mode = view.getUint16(28, true);
   const type = mode & c.S_IFMT;
-  const kind = type === c.S_IFREG ? "file" : type === c.S_IFDIR ? "directory" : type === c.S_IFLNK ? "symlink" : "other";
+  const kind =
+    type === c.S_IFREG ? "file" : type === c.S_IFDIR ? "directory" : type === c.S_IFLNK ? "symlink" : "other";
   const size = Number(view.getBigUint64(40, true));
   return { kind, mode: mode & 0o7777, uid: view.getUint32(20, true), gid: view.getUint32(24, true), size };
 }

@@ -1,0 +1,81 @@
+/** `--add` and `--add-path`: programs and paths of the host as mounts of the sandbox. */
+
+import { HutchError } from "../errors.ts";
+import { pathStatus } from "../libc/files.ts";
+import type { HostPath, Mount, SandboxPath } from "../spec.ts";
+import { createCollector, type Closure } from "./closure.ts";
+import { addExtras } from "./closure-extras.ts";
+import { closureLayout, emptyRoot, type RootView } from "./closure-layout.ts";
+import { parseNsswitch } from "./closure-rules.ts";
+import { type HostFiles, realHostFiles } from "./host-files.ts";
+import type { Search } from "./program.ts";
+
+/** What the user asked for, in their words. */
+export interface Wanted {
+  readonly value: string;
+  readonly words: string;
+}
+
+export interface Programs {
+  readonly programs: readonly Wanted[];
+  readonly paths: readonly Wanted[];
+  /** Where bare names and relative paths are looked up: the caller's PATH and directory. */
+  readonly search: Search;
+  /** The sandbox's variables, `K=V` each: they decide which terminfo and locale are wanted. */
+  readonly env: readonly string[];
+  /** Services of the sandbox's nsswitch.conf. */
+  readonly nsswitch: string;
+}
+
+/**
+ * The closure of all that is wanted, with what it opens at run time.
+ * @throws HutchError with the user's word when a program, a path or a library is missing
+ */
+export function programsClosure(wanted: Programs, host: HostFiles = realHostFiles()): Closure {
+  const collector = createCollector(host, wanted.search);
+  for (const { value, words } of wanted.programs) withWords(words, () => collector.program(value));
+  for (const { value, words } of wanted.paths) withWords(words, () => collector.path(value));
+  const env = Object.fromEntries(wanted.env.map((entry) => [entry.split("=")[0], entry.slice(entry.indexOf("=") + 1)]));
+  addExtras(host, collector, { env, nss: parseNsswitch(wanted.nsswitch) });
+  return collector.closure();
+}
+
+function withWords(words: string, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof HutchError) || error.from !== undefined) throw error;
+    throw new HutchError(error.message, {
+      from: words,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      cause: error,
+    });
+  }
+}
+
+/** A closure as mounts, in the order in which they are made. `root` is the directory that will be shown, if any. */
+export function closureMounts(closure: Closure, root: HostPath | undefined): readonly Mount[] {
+  const from = "--add";
+  return closureLayout(closure, root === undefined ? emptyRoot : directoryView(root)).map((entry): Mount => {
+    const destination = entry.path as SandboxPath;
+    if (entry.kind === "symlink") return { type: "symlink", destination, target: entry.to, from };
+    const attributes = ["ro", "nosuid", "nodev"] as const;
+    return { type: "bind", source: entry.source as HostPath, destination, attributes, idmap: false, from };
+  });
+}
+
+/**
+ * What a directory has, for the layout only: targets are resolved again, safely, when they are mounted. The layout asks
+ * for paths none of whose parents is a link.
+ */
+function directoryView(root: HostPath): RootView {
+  const files = realHostFiles();
+  return (path) => {
+    const place = `${root}${path}`;
+    const to = files.readLink(place);
+    if (typeof to === "string") return { kind: "symlink", to };
+    const found = pathStatus(place);
+    if (typeof found === "number") return { kind: "absent" };
+    return { kind: found.kind === "directory" ? "directory" : "file" };
+  };
+}

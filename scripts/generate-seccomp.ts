@@ -5,7 +5,7 @@
 
 import { writeFileSync } from "node:fs";
 import type { Arch } from "../src/libc/syscalls.ts";
-import { hutchProfile, type ProfileName } from "../src/process/profiles.ts";
+import { hutchProfile, PROFILE_NAMES } from "../src/process/profiles.ts";
 import { compileSeccomp } from "../src/process/seccomp.ts";
 import { precompiledKey } from "../src/process/seccomp-default.ts";
 
@@ -17,7 +17,7 @@ const HEADER = `/**
 
 /** Every filter worth having ready, by key. The kernel version only has to be 4.8 or later. */
 function precompiledFilters(): ReadonlyMap<string, Uint8Array> {
-  const variants = (["default", "strict"] as const satisfies ProfileName[]).flatMap((name) =>
+  const variants = PROFILE_NAMES.flatMap((name) =>
     (["x64", "arm64"] as const satisfies Arch[]).flatMap((arch) =>
       [false, true].flatMap((pid1) => [false, true].map((chroot) => ({ name, arch, pid1, chroot }))),
     ),

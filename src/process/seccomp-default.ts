@@ -8,7 +8,7 @@ import type { ProfileName, ProfileOptions } from "./profiles.ts";
 import type { SeccompTarget } from "./seccomp.ts";
 import { DECIDING_CAPABILITIES, PRECOMPILED } from "./seccomp-precompiled.ts";
 
-/** The name of a precompiled filter; `chroot`: CAP_SYS_CHROOT is held (strict does not ask). */
+/** The name of a precompiled filter; `chroot`: CAP_SYS_CHROOT is held (only default asks). */
 export function precompiledKey(
   name: ProfileName,
   { pid1 }: ProfileOptions,
@@ -19,7 +19,7 @@ export function precompiledKey(
 }
 
 /**
- * The filter of one of hutch's profiles, if it was compiled beforehand: default with no deciding capability but
+ * The filter of one of hutch's profiles, if it was compiled beforehand: default and nested with no deciding capability but
  * CAP_SYS_CHROOT, strict with any, on kernels from 4.8. Otherwise undefined, and the caller compiles:
  * `compileSeccomp(hutchProfile(name, options), target)`, importing both only then.
  */

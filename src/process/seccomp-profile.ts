@@ -260,7 +260,11 @@ function list(value: unknown, path: string): readonly unknown[] {
 }
 
 function texts(value: unknown, path: string): string[] {
-  return list(value, path).map((item, i) => text(item, `${path}[${i}]`));
+  const items = list(value, path);
+  items.forEach((item, i) => {
+    if (typeof item !== "string" || item === "") text(item, `${path}[${i}]`); // throws: the path only then
+  });
+  return items.slice() as string[];
 }
 
 function text(value: unknown, path: string): string {

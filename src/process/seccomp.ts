@@ -103,14 +103,18 @@ function rulesByNumber(rules: readonly Rule[], target: SeccompTarget): ReadonlyM
   const held = new Set(target.capabilities.map(capabilityName));
   const byNumber = new Map<number, CallRule[]>();
   for (const rule of rules.filter((candidate) => isIncluded(candidate, target, held))) {
-    for (const name of new Set(rule.names)) {
+    const alternatives = splitRepeated(rule.conditions).map((conditions) => ({ action: rule.action, conditions }));
+    for (const name of rule.names) {
       const number = numbers.get(name);
       if (number === undefined) continue;
-      const alternatives = splitRepeated(rule.conditions).map((conditions) => ({ action: rule.action, conditions }));
-      byNumber.set(number, [...(byNumber.get(number) ?? []), ...alternatives]);
+      const others = byNumber.get(number);
+      if (others === undefined) byNumber.set(number, alternatives.slice());
+      else others.push(...alternatives);
     }
   }
-  for (const list of byNumber.values()) list.sort((a, b) => severity(a.action) - severity(b.action));
+  for (const list of byNumber.values()) {
+    if (list.length > 1) list.sort((a, b) => severity(a.action) - severity(b.action));
+  }
   return byNumber;
 }
 
@@ -141,6 +145,12 @@ function plain(first: number, action: number): Range {
 function callRanges(byNumber: ReadonlyMap<number, readonly CallRule[]>, otherwise: number): Range[] {
   const ranges: Range[] = [plain(0, otherwise)];
   for (const [number, rules] of [...byNumber].sort(([a], [b]) => a - b)) {
+    const [first] = rules;
+    if (first?.conditions.length === 0) {
+      // by far the most, and nothing that follows can be more restrictive
+      ranges.push(plain(number, first.action), plain(number + 1, otherwise));
+      continue;
+    }
     const always = rules.findIndex(({ conditions }) => conditions.length === 0);
     const last = always < 0 ? otherwise : (rules[always]?.action ?? otherwise);
     const tried = always < 0 ? rules : rules.slice(0, always);

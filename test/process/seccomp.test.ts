@@ -180,6 +180,42 @@ test("long ways are jumped over: every call with three 64-bit conditions, on bot
   }
 });
 
+test("the longest conditional jump is 255: code of every length around it", () => {
+  // `read` is number 0, so that its code is the lower half of the search: 5 instructions for an EQ, 3 for a masked low word.
+  const lengths = new Set<number>();
+  for (let count = 46; count <= 56; count++) {
+    for (let short = 0; short < 5; short++) {
+      const args = (value: number): ProfileArgument => ({ index: 0, value, op: "SCMP_CMP_EQ" });
+      const low = (valueTwo: number): ProfileArgument => ({
+        index: 1,
+        value: 0xffffffff,
+        valueTwo,
+        op: "SCMP_CMP_MASKED_EQ",
+      });
+      const profile = profileOf(
+        ...Array.from({ length: count }, (_, i): ProfileRule => ({
+          names: ["read"],
+          action: "SCMP_ACT_ALLOW",
+          args: [args(i + 1)],
+        })),
+        ...Array.from({ length: short }, (_, i): ProfileRule => ({
+          names: ["read"],
+          action: "SCMP_ACT_ALLOW",
+          args: [low(i + 1)],
+        })),
+        { names: ["write", "close", "fstat"], action: "SCMP_ACT_LOG" },
+      );
+      lengths.add(5 * count + 3 * short + 1);
+      expect(answerOf(profile, x64, "write")).toBe("log");
+      expect(answerOf(profile, x64, "fstat")).toBe("log");
+      expect(answerOf(profile, x64, "poll")).toBe("errno EPERM");
+      expect(answerOf(profile, x64, "read", [BigInt(count)])).toBe("allow");
+      expect(answerOf(profile, x64, "read", [0n, BigInt(short + 1)])).toBe("errno EPERM");
+    }
+  }
+  for (let length = 250; length <= 262; length++) expect(lengths).toContain(length);
+});
+
 test("a program beyond 4096 instructions is refused", () => {
   const syscalls: ProfileRule[] = Array.from({ length: 900 }, (_, value) => ({
     names: ["ioctl"],

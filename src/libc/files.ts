@@ -146,9 +146,11 @@ export function readAt(fd: number, offset: number, length: number): Uint8Array {
   return buffer;
 }
 
-/** Target of the symbolic link at a path, or minus the error number (EINVAL: there is something, but no link). */
-export function linkTarget(path: string): string | number {
-  const buffer = new Uint8Array(4096);
+/**
+ * Target of the symbolic link at a path, or minus the error number (EINVAL: there is something, but no link).
+ * `buffer` is scratch space of PATH_MAX bytes: a search asks often.
+ */
+export function linkTarget(path: string, buffer: Uint8Array = new Uint8Array(4096)): string | number {
   const length = rawCall("readlinkat", c.AT_FDCWD, path, buffer, buffer.length);
   return length < 0 ? length : decodeBytes(buffer.subarray(0, length));
 }

@@ -26,6 +26,8 @@ export type LayoutEntry =
 export const emptyRoot: RootView = () => ({ kind: "absent" });
 
 const MAX_LINKS = 40;
+/** Where loaders of the usual distributions look without a cache: `/usr/lib/x86_64-linux-gnu`, `/lib64`. */
+const DEFAULT_DIRECTORY = /^(\/usr)?\/lib(32|64|x32)?(\/[a-z0-9_]+-linux-gnu[a-z0-9_]*)?$/;
 
 /**
  * The entries for a closure in a root.
@@ -122,6 +124,20 @@ export function closureLayout(closure: Closure, root: RootView): LayoutEntry[] {
     put({ kind, path: at, source: file.real });
   }
 
+  /**
+   * The root's own ld.so.cache does not know libraries that only the host's names (from /etc/ld.so.conf.d). They get a
+   * link beside libc, which lies in a directory that the loader searches without a cache.
+   */
+  function aliasCached(): void {
+    const libc = closure.files.find((file) => file.kind === "library" && baseOf(file.path) === "libc.so.6");
+    for (const file of closure.files) {
+      if (!file.cached || libc === undefined || DEFAULT_DIRECTORY.test(parentOf(file.path))) continue;
+      const at = walk(`${parentOf(libc.path)}/${baseOf(file.path)}`);
+      if (at === "covered" || made.has(at) || root(at).kind !== "absent") continue;
+      put({ kind: "symlink", path: at, to: file.path });
+    }
+  }
+
   // Directories first: what lies in them needs no place of its own. Short ones before those inside them.
   const directories = closure.files.filter((file) => file.kind === "directory");
   for (const file of directories.toSorted((a, b) => a.path.length - b.path.length)) {
@@ -139,6 +155,7 @@ export function closureLayout(closure: Closure, root: RootView): LayoutEntry[] {
       place(file, link.path + file.path.slice(target.length), "keep");
     }
   }
+  if (root("/etc/ld.so.cache").kind !== "absent") aliasCached();
   // Merged directories that no name went through yet.
   for (const link of closure.symlinks) walk(`${parentOf(link.path)}/${baseOf(link.path)}`);
   return entries;

@@ -8,7 +8,7 @@ import { UsageError } from "../errors.ts";
 import { type Elf, formatMachine } from "./elf.ts";
 import type { HostFiles } from "./host-files.ts";
 import { createInspector, type Inspected } from "./inspect.ts";
-import { createLoader, glibcLoader, type LoadedObject, type Loader } from "./loader.ts";
+import { createLoader, glibcLoader, LD_CACHE, type LoadedObject, type Loader } from "./loader.ts";
 import { absolute, envProgram, findProgram, MAX_SCRIPTS, ProgramError, type Search } from "./program.ts";
 import { isWithin, type Link, parentOf } from "./walk.ts";
 
@@ -28,6 +28,8 @@ export interface ClosureFile {
   readonly rule: string | undefined;
   /** Gives way to what the root already has at this path. */
   readonly yields: boolean;
+  /** A library that ld.so finds through its cache, not by a path in the program. */
+  readonly cached: boolean;
 }
 
 export interface Closure {
@@ -47,6 +49,7 @@ export interface Addition {
   readonly wantedBy: string | undefined;
   readonly rule?: string;
   readonly yields?: boolean;
+  readonly cached?: boolean;
 }
 
 /** A closure in the making. `program` and `path` take the user's words, the others canonical or absolute paths. */
@@ -105,6 +108,7 @@ export function createCollector(host: HostFiles, search: Search): Collector {
     const wanted = how.wantedBy === undefined ? [] : [how.wantedBy];
     const wantedBy = known === undefined ? wanted : [...new Set([...known.wantedBy, ...wanted])];
     const yields = (how.yields ?? false) && (known?.yields ?? true);
+    const cached = (how.cached ?? false) || (known?.cached ?? false);
     files.set(path, {
       path,
       real,
@@ -113,6 +117,7 @@ export function createCollector(host: HostFiles, search: Search): Collector {
       wantedBy,
       rule: known?.rule ?? how.rule,
       yields,
+      cached,
     });
   }
   const addInspected = (path: string, file: Inspected, how: Addition) =>
@@ -221,10 +226,10 @@ export function createCollector(host: HostFiles, search: Search): Collector {
       return [];
     }
     const fresh: LoadedObject[] = [];
-    for (const { path, file, elf } of new Set([best, ...variants])) {
+    for (const { path, file, elf, cached } of new Set([best, ...variants])) {
       // ld.so knows files by device and inode: another name for a loaded one loads nothing new.
       const same = [...loaded.values()].find((object) => inspector.realOf(object.path) === file.real);
-      addInspected(path, file, { kind: "library", wantedBy: by.path });
+      addInspected(path, file, { kind: "library", wantedBy: by.path, cached });
       const object = same ?? { path, elf, by, origin: parentOf(path) };
       if (same === undefined) fresh.push(object);
       for (const key of [path, name, elf.soname]) if (key !== undefined && !loaded.has(key)) loaded.set(key, object);
@@ -252,7 +257,7 @@ export function createCollector(host: HostFiles, search: Search): Collector {
         wrong.push(`${path} is ${mismatch(elf, process.main.elf)}`);
         continue;
       }
-      const hit = { path, file, elf };
+      const hit = { path, file, elf, cached: where === LD_CACHE };
       if (variant) variants.push(hit);
       else {
         chosen = hit;
@@ -306,6 +311,7 @@ interface Hit {
   readonly path: string;
   readonly file: Inspected;
   readonly elf: Elf;
+  readonly cached: boolean;
 }
 
 /** Where distributions merged directories (`/bin` → `usr/bin`): users name files by either. */

@@ -106,8 +106,12 @@ export function readElf(source: ByteSource): Elf {
   const type = TYPES[header.u16(16)] ?? "unknown";
   const machine = header.u16(18);
   const segments = readSegments(file, header, wide);
-  const interp = segments.find((segment) => segment.type === PT.interp);
-  const dynamic = segments.find((segment) => segment.type === PT.dynamic);
+  let interp: Segment | undefined;
+  let dynamic: Segment | undefined;
+  for (const segment of segments) {
+    if (segment.type === PT.interp) interp ??= segment;
+    if (segment.type === PT.dynamic) dynamic ??= segment;
+  }
   return {
     class: wide ? 64 : 32,
     byteOrder: little ? "little" : "big",
@@ -165,73 +169,89 @@ function readInterpreter(file: Pieces, segment: Segment): string {
 
 type Dynamic = Omit<Elf, "class" | "byteOrder" | "machine" | "type" | "interpreter" | "dynamic">;
 
+// The loop below runs cold in every `hutch run --add`: plain numbers in one pass, no helpers per entry.
 function readDynamic(file: Pieces, segments: readonly Segment[], dynamic: Segment | undefined, wide: boolean): Dynamic {
-  const offsets = new Map<number, number[]>([DT.needed, DT.filter, DT.auxiliary].map((tag) => [tag, []]));
-  const single = new Map<number, number>();
+  const needed: number[] = [];
+  const filters: number[] = [];
+  const auxiliaries: number[] = [];
+  const table: StringTable = { address: undefined, size: undefined };
+  let soname: number | undefined;
+  let rpath: number | undefined;
+  let runpath: number | undefined;
+  let flags = 0;
   if (dynamic !== undefined) {
     if (dynamic.size > LIMIT.dynamic) throw bad(`dynamic segment of ${dynamic.size} bytes`);
-    const width = wide ? 8 : 4;
     const view = file.view(fileOffset(segments, dynamic.address) ?? dynamic.offset, dynamic.size, "dynamic segment");
-    let names = 0;
+    const width = wide ? 8 : 4;
     for (let at = 0; at + 2 * width <= dynamic.size; at += 2 * width) {
-      const tag = view.tag(at);
+      const tag = view.low(at);
+      if (wide && view.high(at) !== 0) continue; // no tag that has a name is wider
       if (tag === DT.null) break;
-      const list = offsets.get(tag);
-      if (list !== undefined) {
-        if (++names > LIMIT.names) throw bad(`more than ${LIMIT.names} needed libraries`);
-        list.push(view.word(at + width));
-      } else if (SINGLE.has(tag)) single.set(tag, tag === DT.flags1 ? view.u32low(at + width) : view.word(at + width));
+      const value = at + width;
+      if (tag === DT.needed) needed.push(view.word(value));
+      else if (tag === DT.strtab) table.address = view.word(value);
+      else if (tag === DT.strsz) table.size = view.word(value);
+      else if (tag === DT.soname) soname = view.word(value);
+      else if (tag === DT.rpath) rpath = view.word(value);
+      else if (tag === DT.runpath) runpath = view.word(value);
+      else if (tag === DT.flags1) flags = view.low(value);
+      else if (tag === DT.filter) filters.push(view.word(value));
+      else if (tag === DT.auxiliary) auxiliaries.push(view.word(value));
+    }
+    if (needed.length + filters.length + auxiliaries.length > LIMIT.names) {
+      throw bad(`more than ${LIMIT.names} needed libraries`);
     }
   }
-  const wanted = [...offsets.values()].flat();
-  for (const tag of [DT.soname, DT.rpath, DT.runpath]) {
-    const offset = single.get(tag);
-    if (offset !== undefined) wanted.push(offset);
-  }
-  const strings = readStrings(file, segments, single, wanted);
-  const all = (tag: number) => (offsets.get(tag) ?? []).map((offset) => strings.get(offset) ?? "");
-  const one = (tag: number) => {
-    const offset = single.get(tag);
-    return offset === undefined ? undefined : strings.get(offset);
-  };
+  const offsets = [...needed, ...filters, ...auxiliaries];
+  if (soname !== undefined) offsets.push(soname);
+  if (rpath !== undefined) offsets.push(rpath);
+  if (runpath !== undefined) offsets.push(runpath);
+  const strings = readStrings(file, segments, table, offsets);
+  const at = (offset: number) => strings.get(offset) ?? "";
   return {
-    needed: all(DT.needed),
-    filters: all(DT.filter),
-    auxiliaries: all(DT.auxiliary),
-    rpath: one(DT.rpath),
-    runpath: one(DT.runpath),
-    soname: one(DT.soname),
-    noDefaultLibraries: ((single.get(DT.flags1) ?? 0) & DF_1_NODEFLIB) !== 0,
+    needed: needed.map(at),
+    filters: filters.map(at),
+    auxiliaries: auxiliaries.map(at),
+    rpath: rpath === undefined ? undefined : at(rpath),
+    runpath: runpath === undefined ? undefined : at(runpath),
+    soname: soname === undefined ? undefined : at(soname),
+    noDefaultLibraries: (flags & DF_1_NODEFLIB) !== 0,
   };
 }
 
-const SINGLE: ReadonlySet<number> = new Set([DT.strtab, DT.strsz, DT.soname, DT.rpath, DT.runpath, DT.flags1]);
+/** DT_STRTAB, a virtual address, and DT_STRSZ. */
+interface StringTable {
+  address: number | undefined;
+  size: number | undefined;
+}
 
 /** Offset in the file of a virtual address, through the PT_LOAD that holds it. */
 function fileOffset(segments: readonly Segment[], address: number): number | undefined {
-  const load = segments.find(
-    (segment) => segment.type === PT.load && address >= segment.address && address < segment.address + segment.size,
-  );
-  return load === undefined ? undefined : load.offset + (address - load.address);
+  for (const { type, address: start, size, offset } of segments) {
+    if (type === PT.load && address >= start && address < start + size) return offset + (address - start);
+  }
+  return undefined;
 }
 
 /** Strings at offsets of DT_STRTAB. The table of a large program has megabytes: only the wanted stretch is read. */
 function readStrings(
   file: Pieces,
   segments: readonly Segment[],
-  single: ReadonlyMap<number, number>,
+  { address, size }: StringTable,
   offsets: readonly number[],
 ): Map<number, string> {
   const strings = new Map<number, string>();
   if (offsets.length === 0) return strings;
-  const address = single.get(DT.strtab);
-  const size = single.get(DT.strsz);
   if (address === undefined || size === undefined) throw bad("dynamic segment without a string table");
   const start = fileOffset(segments, address);
   if (start === undefined) throw bad("string table outside of the loaded segments");
   const tail = 256; // most strings are shorter; longer ones are read again
-  const low = Math.min(...offsets);
-  const high = Math.max(...offsets);
+  let low = size;
+  let high = 0;
+  for (const offset of offsets) {
+    if (offset < low) low = offset;
+    if (offset > high) high = offset;
+  }
   const together =
     high - low <= LIMIT.string ? file.upTo(start + low, Math.min(high - low + tail, size - low)) : undefined;
   for (const offset of offsets) {
@@ -248,12 +268,11 @@ function readStrings(
 interface View {
   u16(at: number): number;
   u32(at: number): number;
-  /** Low 32 bits of an address-sized number (flags). */
-  u32low(at: number): number;
   /** An address-sized number. */
   word(at: number): number;
-  /** A dynamic tag, which is signed and whose names all fit 32 bits; -1 for anything else. */
-  tag(at: number): number;
+  /** Its low and high 32 bits; of a 32-bit number the low ones are all. */
+  low(at: number): number;
+  high(at: number): number;
 }
 
 interface Pieces {
@@ -278,20 +297,19 @@ function pieces(source: ByteSource, first: Uint8Array, little: boolean, wide: bo
   const view = (offset: number, length: number, what: string): View => {
     const raw = bytes(offset, length, what);
     const data = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-    const u32 = (at: number) => data.getUint32(at, little);
-    const high = (at: number) => (little ? u32(at + 4) : u32(at));
-    const low = (at: number) => (little ? u32(at) : u32(at + 4));
+    const lowAt = wide && !little ? 4 : 0;
+    const highAt = little ? 4 : 0;
     return {
       u16: (at) => data.getUint16(at, little),
-      u32,
-      u32low: (at) => (wide ? low(at) : u32(at)),
+      u32: (at) => data.getUint32(at, little),
+      low: (at) => data.getUint32(at + lowAt, little),
+      high: (at) => data.getUint32(at + highAt, little),
       word: (at) => {
-        if (!wide) return u32(at);
-        const top = high(at);
+        if (!wide) return data.getUint32(at, little);
+        const top = data.getUint32(at + highAt, little);
         if (top >= 0x200000) throw bad(`${what} with a number beyond 2^53`);
-        return top * 0x1_0000_0000 + low(at);
+        return top * 0x1_0000_0000 + data.getUint32(at + lowAt, little);
       },
-      tag: (at) => (wide ? (high(at) === 0 ? low(at) : -1) : u32(at)),
     };
   };
   return { bytes, upTo, view };

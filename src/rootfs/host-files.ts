@@ -37,9 +37,10 @@ export interface HostFiles {
 
 /** The host's own files. */
 export function realHostFiles(): HostFiles {
+  const scratch = new Uint8Array(4096);
   return {
     readLink(path) {
-      const target = linkTarget(path);
+      const target = linkTarget(path, scratch);
       if (typeof target === "string") return target;
       return isErrno(target, "EINVAL") ? null : undefined;
     },

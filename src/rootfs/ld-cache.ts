@@ -156,7 +156,10 @@ function findNew(bytes: Uint8Array): number {
   throw bad("only the format of before glibc 2.2");
 }
 
-/** Names of the hwcaps subdirectories. The offsets of extensions count from the start of the file, embedded or not. */
+/**
+ * Names of the hwcaps subdirectories. Extensions and their sections are found from the start of the file even in an
+ * embedded cache, the strings that they point to from the start of that cache, as all strings.
+ */
 function readHwcaps(cache: LdCache, at: number): string[] {
   const { bytes, littleEndian } = cache;
   const view = dataView(bytes);
@@ -170,7 +173,9 @@ function readHwcaps(cache: LdCache, at: number): string[] {
     const offset = view.getUint32(section + 8, littleEndian);
     const size = view.getUint32(section + 12, littleEndian);
     if (offset + size > bytes.length) throw bad("extensions cut short");
-    return Array.from({ length: size >>> 2 }, (_, k) => stringAt(cache, view.getUint32(offset + 4 * k, littleEndian)));
+    return Array.from({ length: size >>> 2 }, (_, k) =>
+      stringAt(cache, cache.base + view.getUint32(offset + 4 * k, littleEndian)),
+    );
   }
   return [];
 }

@@ -39,6 +39,9 @@ export interface Loader {
   readonly config: readonly string[];
 }
 
+/** What {@link Candidate.where} says of a path that the cache gave. */
+export const LD_CACHE = "ld.so.cache";
+
 /** Beyond this no loader is read for its strings, and no cache read. */
 const MAX_LOADER = 8 << 20;
 const MAX_CACHE = 64 << 20;
@@ -59,7 +62,8 @@ export function glibcLoader(host: HostFiles, real: string | undefined, elf: Elf)
   const readCache = (): LdCache | undefined => {
     if (cache !== null) return cache;
     // A loader outside of the system's directories (Nix, Guix, a toolchain) was built with a cache of its own.
-    const path = real === undefined || /^\/(usr\/)?lib/.test(real) ? "/etc/ld.so.cache" : about().cache;
+    const path =
+      real === undefined || real.startsWith("/usr/lib") || real.startsWith("/lib") ? "/etc/ld.so.cache" : about().cache;
     const bytes = path === undefined ? undefined : readWhole(host, path, MAX_CACHE);
     cache = bytes === undefined ? undefined : parseLdCache(bytes);
     return cache;
@@ -95,7 +99,7 @@ export function glibcLoader(host: HostFiles, real: string | undefined, elf: Elf)
     if (cached !== undefined) {
       for (const entry of lookupLdCache(cached, name, elf)) {
         if (by.elf.noDefaultLibraries && about().directories.some((one) => entry.path.startsWith(`${one}/`))) continue;
-        yield { path: entry.path, where: "ld.so.cache", variant: entry.hwcaps !== undefined };
+        yield { path: entry.path, where: LD_CACHE, variant: entry.hwcaps !== undefined };
       }
     }
     if (!by.elf.noDefaultLibraries) yield* inDirectories(name, about().directories, "default directories");

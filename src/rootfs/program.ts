@@ -69,8 +69,8 @@ function programError(path: string, problem: Problem): ProgramError {
 
 /** A path made absolute; only a leading `./` and doubled slashes are cleaned away. */
 export function absolute(path: string, cwd: string): string {
-  if (path.startsWith("/")) return path.replace(/\/+/g, "/");
-  return `${cwd}/${path.replace(/^(\.\/+)+/, "")}`.replace(/\/+/g, "/");
+  const full = path.startsWith("/") ? path : `${cwd}/${path.replace(/^(\.\/+)+/, "")}`;
+  return full.includes("//") ? full.replace(/\/+/g, "/") : full;
 }
 
 /** Bytes of a file that the kernel looks at (BINPRM_BUF_SIZE since Linux 5.1). */
@@ -91,14 +91,14 @@ export interface Shebang {
  */
 export function parseShebang(head: Uint8Array): Shebang | undefined {
   if (head[0] !== 0x23 || head[1] !== 0x21) return undefined;
+  // fs/binfmt_script.c: the line ends at a newline or NUL, else one byte before the limit; then it may have been longer,
+  // but not so the interpreter's path.
   const bytes = head.subarray(2, SCRIPT_HEAD);
-  const newline = bytes.indexOf(0x0a);
-  const nul = bytes.indexOf(0);
-  const end = newline >= 0 ? newline : nul >= 0 ? nul : bytes.length;
-  // The line may be longer than the buffer, not so the interpreter's path.
-  const whole = newline >= 0 || nul >= 0 || head.length < SCRIPT_HEAD;
+  const found = bytes.findIndex((byte) => byte === 0x0a || byte === 0);
+  const end = found >= 0 ? found : Math.min(bytes.length, SCRIPT_HEAD - 3);
+  const whole = found >= 0 || head.length < SCRIPT_HEAD;
   const line = decodeBytes(bytes.subarray(0, end)).replace(/^[ \t]+/, "");
-  const gap = line.search(/[ \t\0]/);
+  const gap = line.search(/[ \t]/);
   if (line === "") throw new UsageError("#! line without an interpreter");
   if (gap < 0 && !whole) throw new UsageError(`#! line longer than ${SCRIPT_HEAD} bytes`);
   const interpreter = gap < 0 ? line : line.slice(0, gap);

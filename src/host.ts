@@ -25,6 +25,7 @@ export function gatherFacts(spec: Spec): HostFacts {
   const from = spec.root;
   const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
   directories.forEach(look);
+  spec.maskedPaths.forEach(look); // of this /proc: the sandbox's is of the same kernel
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
     uid,

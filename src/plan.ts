@@ -57,7 +57,7 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   // Inside this user namespace, and so without a way back once capabilities are gone (namespaces(7), /proc/sys/user).
   if (spec.mounts.some((mount) => mount.type === "proc"))
     add("sandbox", undefined, [{ op: "write", path: "/proc/sys/user/max_user_namespaces", text: "0" }]);
-  add("sandbox", undefined, hideSteps(spec));
+  add("sandbox", undefined, hideSteps(spec, host));
   add("sandbox", undefined, sealSteps(spec));
   add("sandbox", undefined, [{ op: "pivot" }]);
   if (spec.init) add("sandbox", undefined, pidSteps());

@@ -89,12 +89,14 @@ export type Action =
       readonly kind: Kind;
       readonly make: Base | undefined;
       readonly follow: boolean;
+      /** The target is a name right below `make`, a tree made by this plan in which it is not yet. */
+      readonly fresh?: boolean;
     }
   | { readonly op: "directory"; readonly path: string; readonly mode: number; readonly make: Base }
   | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string; readonly make: Base }
   | { readonly op: "symlink"; readonly path: string; readonly to: string; readonly make: Base }
   /** Cover a path: a file by /dev/null, a directory by an empty read-only tmpfs; forgiven when it is not there. */
-  | { readonly op: "mask"; readonly path: string }
+  | { readonly op: "mask"; readonly path: string; readonly kind: Kind }
   /** Bind a path on itself read-only; forgiven when it is not there. */
   | { readonly op: "read-only"; readonly path: string }
   /** Make the root's own mount read-only, after all has been put into it. */

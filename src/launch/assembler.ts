@@ -1,21 +1,30 @@
 /**
- * Writing Programs: records in order, labels to jump to, constant data, cells. Used by lower.ts and supervise.ts.
+ * Writing Programs: records in order, labels to jump to, constant data, cells. Records are written as the words that
+ * the interpreter reads, at once: this is on the way of every start, in code that runs only once.
  */
 
-import { cString } from "../libc/call.ts";
-import type { SyscallName } from "../libc/syscalls.ts";
+import { encodeBytes } from "../bytes.ts";
+import { HutchError } from "../errors.ts";
+import { type Arch, SYSCALLS, type SyscallName } from "../libc/syscalls.ts";
 import {
+  CELLS_ADDRESS,
+  DATA_ADDRESS,
   FIRST_FREE_CELL,
-  type Operand,
   type Place,
   type Program,
-  type ProgramRecord,
+  PSEUDO,
   type PseudoOperation,
+  RECORD,
+  RECORD_WORDS,
+  recordAddress,
+  UNWANTED,
 } from "./program.ts";
 
 /** A record's place in the order, to be jumped to before it is known where that is. */
 export interface Label {
   index: number | undefined;
+  /** Words that wait for it. */
+  readonly uses: number[];
 }
 
 /** What a record may say about where to go on; `ignore` goes on with the next record whatever the error. */
@@ -26,135 +35,193 @@ export interface Flow {
   readonly onZero?: Label;
 }
 
-/** Arguments as lower.ts writes them: strings and byte arrays are put into the constant data. */
-export type Argument = Operand | string | Uint8Array | Place;
+declare const contentOf: unique symbol;
+/** The 64-bit content of a cell at the time of the call. */
+export type Content = number & { readonly [contentOf]: true };
 
-interface Draft {
-  readonly operation: SyscallName | PseudoOperation;
-  readonly operands: readonly Operand[];
-  readonly flow: Flow;
-  readonly onError: Label | "ignore" | undefined;
-  /** Index into the plan's steps, for messages; -1 for the launcher's own calls. */
-  readonly step: number;
+/** What a record takes: a 32-bit number, the address of a place, a cell's content, or data to be stored. */
+export type Argument = number | Place | Content | string | Uint8Array;
+
+const CONTENT = 2 ** 40; // no number that a record can hold
+
+/** The content of a cell, as an argument. */
+export function content(cell: Place): Content {
+  return (CONTENT + cell) as Content;
+}
+
+/** A place some bytes behind another. */
+export function at(from: Place, bytes: number): Place {
+  return (from + bytes) as Place;
 }
 
 /** Collects records in order and resolves labels. One per program; holds the only mutable state of the assembly. */
 export class Assembler {
-  /** Step that records written from now on belong to, and where their errors go. */
-  step = -1;
+  readonly arch: Arch;
+  /** Where errors of the records written from now on go. */
   failure: Label | undefined;
-  readonly #drafts: Draft[] = [];
-  readonly #chunks: Uint8Array[] = [];
-  readonly #pointers: { at: number; to: Place }[] = [];
-  readonly #strings = new Map<string, Place>();
-  readonly #constants = new Map<string, Place>();
+  #words = new Int32Array(512 * RECORD_WORDS);
+  #count = 0;
+  #data = new Uint8Array(16384);
   #dataBytes = 0;
   #cellBytes = FIRST_FREE_CELL;
+  #waiting = 0;
+  readonly #known = new Map<string, Place>();
+
+  constructor(arch: Arch) {
+    this.arch = arch;
+  }
+
+  /** Number of records so far. */
+  get count(): number {
+    return this.#count;
+  }
 
   /** A zeroed buffer of `bytes` (8 by default: one cell). */
   cell(bytes = 8): Place {
-    const place: Place = { space: "cells", offset: this.#cellBytes };
+    const place = (CELLS_ADDRESS + this.#cellBytes) as Place;
     this.#cellBytes += (bytes + 7) & ~7;
     return place;
   }
 
   /** Constant bytes, 8-aligned. */
   data(bytes: Uint8Array): Place {
-    const place: Place = { space: "data", offset: this.#dataBytes };
-    const padded = (bytes.length + 7) & ~7;
-    this.#chunks.push(bytes);
-    this.#dataBytes += padded;
+    const place = this.#room(bytes.length);
+    this.#data.set(bytes, place - DATA_ADDRESS);
     return place;
   }
 
-  /** Constant bytes that are never written to: equal ones are shared. */
-  constant(bytes: Uint8Array): Place {
-    const key = bytes.join();
-    const known = this.#constants.get(key);
+  #room(bytes: number): Place {
+    const start = this.#dataBytes;
+    this.#dataBytes += (bytes + 7) & ~7;
+    if (this.#dataBytes > this.#data.length) {
+      const larger = new Uint8Array(Math.max(this.#dataBytes, 2 * this.#data.length));
+      larger.set(this.#data);
+      this.#data = larger;
+    }
+    return (DATA_ADDRESS + start) as Place;
+  }
+
+  /** Constant 64-bit little-endian words, shared between equal ones: never to be written to. -1 is all ones. */
+  words(...values: readonly number[]): Place {
+    const key = `\0${values.join(" ")}`;
+    const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const place = this.data(bytes);
-    this.#constants.set(key, place);
+    const place = this.#room(8 * values.length);
+    values.forEach((value, index) => this.#word(place + 8 * index, value));
+    this.#known.set(key, place);
     return place;
+  }
+
+  #word(address: number, value: number): void {
+    const view = new DataView(this.#data.buffer);
+    view.setUint32(address - DATA_ADDRESS, value >>> 0, true);
+    view.setUint32(address - DATA_ADDRESS + 4, Math.floor(value / 2 ** 32) >>> 0, true);
   }
 
   /** A NUL-terminated string, shared between equal ones. @throws HutchError when it contains NUL. */
   string(text: string): Place {
-    const known = this.#strings.get(text);
+    const known = this.#known.get(text);
     if (known !== undefined) return known;
-    const place = this.data(cString(text));
-    this.#strings.set(text, place);
+    if (text.includes("\0")) throw new HutchError(`${JSON.stringify(text)} contains a NUL byte`);
+    const bytes = encodeBytes(text);
+    const place = this.#room(bytes.length + 1);
+    this.#data.set(bytes, place - DATA_ADDRESS);
+    this.#known.set(text, place);
     return place;
   }
 
   /** A NULL-terminated array of pointers to strings (argv, envp); a place is a string made at run time. */
   strings(texts: readonly (string | Place)[]): Place {
     const places = texts.map((text) => (typeof text === "string" ? this.string(text) : text));
-    const array = this.data(new Uint8Array(8 * (texts.length + 1)));
-    places.forEach((to, index) => this.#pointers.push({ at: array.offset + 8 * index, to }));
+    const array = this.#room(8 * (places.length + 1));
+    places.forEach((to, index) => this.#word(array + 8 * index, to));
     return array;
   }
 
   /** A structure with one pointer in it, such as struct sock_fprog. */
-  pointing(bytes: Uint8Array, at: number, to: Place): Place {
+  pointing(bytes: Uint8Array, offset: number, to: Place): Place {
     const place = this.data(bytes);
-    this.#pointers.push({ at: place.offset + at, to });
+    this.#word(place + offset, to);
     return place;
   }
 
   label(): Label {
-    return { index: undefined };
+    return { index: undefined, uses: [] };
   }
 
   /** Let `label` mean the record that is written next. */
   place(label: Label): void {
-    label.index = this.#drafts.length;
+    label.index = this.#count;
+    for (const word of label.uses) this.#words[word] = recordAddress(this.#count);
+    this.#waiting -= label.uses.length;
+    label.uses.length = 0;
+  }
+
+  #refer(word: number, label: Label): void {
+    if (label.index === undefined) {
+      label.uses.push(word);
+      this.#waiting += 1;
+    } else this.#words[word] = recordAddress(label.index);
   }
 
   /** Write a record. Errors go to the current `failure` label unless `flow` says otherwise. */
   call(operation: SyscallName | PseudoOperation, args: readonly Argument[], flow: Flow = {}): void {
-    const operands = args.map((arg): Operand => {
-      if (typeof arg === "string") return { address: this.string(arg) };
-      if (arg instanceof Uint8Array) return { address: this.data(arg) };
-      return typeof arg === "object" && "space" in arg ? { address: arg } : arg;
-    });
-    const onError = flow.onError ?? this.failure;
-    this.#drafts.push({ operation, operands, flow, onError, step: this.step });
+    const start = this.#count * RECORD_WORDS;
+    if (start + RECORD_WORDS > this.#words.length) {
+      const larger = new Int32Array(2 * this.#words.length);
+      larger.set(this.#words);
+      this.#words = larger;
+    }
+    const pseudo = operation === "sub" || operation === "and" || operation === "load64";
+    const number = pseudo ? PSEUDO[operation] : SYSCALLS[operation][this.arch];
+    let mask = 0;
+    for (let i = 0; i < args.length; i++) {
+      const arg = args[i] ?? 0;
+      let value = typeof arg === "number" ? arg : typeof arg === "string" ? this.string(arg) : this.data(arg);
+      if (value >= CONTENT) {
+        mask |= 1 << i;
+        value -= CONTENT;
+      }
+      this.#words[start + RECORD.arguments + i] = value;
+    }
+    this.#words[start + RECORD.operation] = number;
+    this.#words[start + RECORD.mask] = mask;
+    this.#words[start + RECORD.result] = flow.result ?? UNWANTED;
+    const following = recordAddress(this.#count + 1);
+    this.#words[start + RECORD.next] = following;
+    this.#words[start + RECORD.onError] = following;
+    this.#words[start + RECORD.onZero] = following;
+    if (flow.next !== undefined) this.#refer(start + RECORD.next, flow.next);
+    const zero = flow.onZero ?? flow.next;
+    if (zero !== undefined) this.#refer(start + RECORD.onZero, zero);
+    const error = flow.onError ?? this.failure;
+    if (error !== undefined && error !== "ignore" && !pseudo) this.#refer(start + RECORD.onError, error);
+    this.#count += 1;
   }
 
   /** Go to `label`. */
   jump(label: Label): void {
-    this.call("sub", [0, 0], { next: label, onZero: label });
+    this.call("sub", [0, 0], { next: label });
   }
 
   /** Copy `value` into `cell`. */
-  set(cell: Place, value: Operand): void {
+  set(cell: Place, value: number | Content): void {
     this.call("sub", [value, 0], { result: cell });
   }
 
   /** Go to `label` when two values are equal, else on. */
-  ifEqual(a: Operand, b: Operand, label: Label): void {
+  ifEqual(a: number | Content, b: number | Content, label: Label): void {
     this.call("sub", [a, b], { onZero: label });
   }
 
-  /** The finished program, and for each record the step it belongs to. */
-  finish(): { program: Program; steps: readonly number[] } {
-    const data = new Uint8Array(this.#dataBytes);
-    let offset = 0;
-    for (const chunk of this.#chunks) {
-      data.set(chunk, offset);
-      offset += (chunk.length + 7) & ~7;
-    }
-    const index = (label: Label | undefined): number | undefined => {
-      if (label === undefined) return undefined;
-      if (label.index === undefined) throw new Error("a label was used and never placed");
-      return label.index;
+  /** The finished program. */
+  finish(): Program {
+    if (this.#waiting !== 0) throw new Error(`${this.#waiting} uses of labels that were never placed`);
+    return {
+      arch: this.arch,
+      words: this.#words.subarray(0, this.#count * RECORD_WORDS),
+      data: this.#data.subarray(0, this.#dataBytes),
+      cellBytes: this.#cellBytes,
     };
-    const records = this.#drafts.map((draft): ProgramRecord => {
-      const { operation, operands, flow } = draft;
-      const onError = draft.onError === "ignore" ? undefined : index(draft.onError);
-      return { operation, operands, result: flow.result, next: index(flow.next), onError, onZero: index(flow.onZero) };
-    });
-    const program = { records, data, pointers: this.#pointers, cellBytes: this.#cellBytes };
-    return { program, steps: this.#drafts.map((draft) => draft.step) };
   }
 }

@@ -7,47 +7,56 @@ import { describeStep } from "../explain.ts";
 import { errnoText } from "../libc/errno.ts";
 import type { Step } from "../step.ts";
 import { hintFor } from "./hints.ts";
-import { type ProgramRecord, recordAt } from "./program.ts";
+import type { Arch } from "../libc/syscalls.ts";
+import { operationName, RECORD, RECORD_WORDS, recordAt } from "./program.ts";
+import type { Assembled } from "./supervise.ts";
 
 /** What must survive the launcher to explain its failure; kept in the same memory file behind the report. */
 export interface Context {
   readonly steps: readonly Step[];
-  readonly records: readonly Pick<ProgramRecord, "operation">[];
-  readonly recordSteps: readonly number[];
+  readonly assembled: Assembled;
 }
 
 const REPORT_BYTES = 16;
 
-/** The report's room, then the context as JSON. Arguments and environment of the program are left out. */
-export function encodeContext({ steps, records, recordSteps }: Context): Uint8Array {
+/** The report's room, then the context as JSON. Arguments, environment and contents of the program are left out. */
+export function encodeContext({ steps, assembled: { program, marks } }: Context): Uint8Array {
   const brief = steps.map((step) => {
     if (step.op === "exec") return { ...step, args: [], env: [] };
     if (step.op === "seccomp") return { ...step, filter: [] };
     return step.op === "file" ? { ...step, content: "" } : step;
   });
-  const json = JSON.stringify({ steps: brief, records: records.map(({ operation }) => operation), recordSteps });
-  const text = new TextEncoder().encode(json);
+  const operations: (number | undefined)[] = [];
+  for (let at = RECORD.operation; at < program.words.length; at += RECORD_WORDS) operations.push(program.words[at]);
+  const text = new TextEncoder().encode(JSON.stringify({ steps: brief, marks, operations, arch: program.arch }));
   const bytes = new Uint8Array(REPORT_BYTES + text.length);
   bytes.set(text, REPORT_BYTES);
   return bytes;
 }
 
-/** The error that a report stands for. @throws HutchError when it is not a report of ours. */
+interface StoredContext {
+  readonly steps: readonly Step[];
+  readonly marks: Assembled["marks"];
+  readonly operations: readonly number[];
+  readonly arch: Arch;
+}
+
+/** The error that a report stands for: 16 bytes {record address, -errno}, then the context. Never throws. */
 export function decodeFailure(bytes: Uint8Array): HutchError {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let context: { steps: Step[]; records: string[]; recordSteps: number[] };
+  let context: StoredContext;
   try {
-    context = JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES))) as typeof context;
+    context = JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES))) as StoredContext;
   } catch (cause) {
     return new HutchError("the launcher's report cannot be read", { cause });
   }
-  // Written by the launcher, but by way of processes inside: an index is only believed when it is one of the plan's.
-  const record = bytes.length < REPORT_BYTES ? -1 : recordAt(view.getUint32(0, true));
+  // It came through processes inside: an index is only believed when it is one of the program's.
+  const record = recordAt(view.getUint32(0, true));
   const errno = -view.getInt32(8, true);
-  const call = context.records[record];
-  if (call === undefined) return new HutchError("the launcher failed before its first step");
-  const step = context.steps[context.recordSteps[record] ?? -1];
-  return explainFailure(step, call, errno);
+  const operation = context.operations[record];
+  if (operation === undefined) return new HutchError("the launcher failed before its first step");
+  const mark = context.marks.findLast(([first]) => first <= record)?.[1] ?? -1;
+  return explainFailure(context.steps[mark], operationName(operation, context.arch), errno);
 }
 
 /** One failed call of one step (undefined: the launcher's own) as an error. */

@@ -6,9 +6,9 @@
 
 import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
-import type { Assembler } from "./assembler.ts";
+import { type Assembler, content } from "./assembler.ts";
 import { HELD_IDS } from "./lower-mounts.ts";
-import { content, formatMappings, type Lowering, words64, writeFile } from "./lowering.ts";
+import { formatMappings, type Lowering, writeFile } from "./lowering.ts";
 import { field, makePipe, openProcess, SIGINFO, tellName } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
@@ -36,7 +36,7 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   asm.call("openat", [content(directory), "ns/user", c.O_RDONLY | c.O_CLOEXEC], { result: newTree(l, HELD_IDS) });
   asm.call("close", [content(directory)]);
   asm.call("kill", [content(holder), c.SIGNALS.SIGKILL]);
-  asm.call("waitid", [c.P_PID, content(holder), 0, c.WEXITED, 0], { next: gone, onZero: gone });
+  asm.call("waitid", [c.P_PID, content(holder), 0, c.WEXITED, 0], { next: gone });
 
   // The holder: says its name and sleeps. It must not outlive a launcher that is killed meanwhile.
   asm.place(inside);
@@ -44,7 +44,7 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL], { onError: "ignore" });
   asm.call("close", [content(pipe.read)]);
   tellName(asm, pipe.write);
-  asm.call("ppoll", [0, 0, asm.constant(words64(10, 0)), 0, 8], { onError: "ignore" });
+  asm.call("ppoll", [0, 0, asm.words(10, 0), 0, 8], { onError: "ignore" });
   asm.call("exit_group", [0], { onError: "ignore" });
   asm.failure = failed;
   asm.place(gone);

@@ -1,5 +1,6 @@
-// The launcher's interpreter, aarch64. The records and the data header are described in interpreter.x64.S.
-.equ HEADER, 0x410200
+// The launcher's interpreter, aarch64. The records and the first cells are described in interpreter.x64.S.
+.equ RECORDS, 0x410300
+.equ CELLS, 0x800000
 
 .macro ARGUMENT register, index
 	ldrsw	\register, [x19, #(8 + 4*\index)]
@@ -10,11 +11,11 @@
 
 .globl _start
 _start:
-	movz	x21, #(HEADER & 0xffff)
-	movk	x21, #(HEADER >> 16), lsl #16
+	movz	x21, #(CELLS >> 16), lsl #16
 	mov	x0, sp
-	str	x0, [x21, #24]
-	ldr	w19, [x21, #16]
+	str	x0, [x21, #16]
+	movz	w19, #(RECORDS & 0xffff)
+	movk	w19, #(RECORDS >> 16), lsl #16
 loop:
 	ldr	w20, [x19, #4]
 	ARGUMENT x0, 0

@@ -7,10 +7,11 @@
 #   +32 dest   u32  address of the cell that receives the result
 #   +36 next, +40 onError, +44 onZero  u32  addresses of the records that follow
 #
-# The data segment starts at a fixed address with four cells: the record that failed last, its result (-errno), the
-# address of the first record, and the initial stack pointer. A pseudo-op never takes onError, whatever its result.
+# The cells begin with: the record that failed last, its result (-errno), and the initial stack pointer. A pseudo-op
+# never takes onError, whatever its result.
 .intel_syntax noprefix
-.equ HEADER, 0x410200
+.equ RECORDS, 0x410300
+.equ CELLS, 0x800000
 
 .macro ARGUMENT register, index
 	movsxd	\register, dword ptr [rbx + 8 + 4*\index]
@@ -22,8 +23,8 @@
 
 .globl _start
 _start:
-	mov	[HEADER + 24], rsp
-	mov	ebx, dword ptr [HEADER + 16]
+	mov	[CELLS + 16], rsp
+	mov	ebx, RECORDS
 loop:
 	ARGUMENT rdi, 0
 	ARGUMENT rsi, 1
@@ -45,8 +46,8 @@ branch:
 	mov	ebx, [rbx + 36]
 	jmp	loop
 error:
-	mov	[HEADER], rbx
-	mov	[HEADER + 8], rax
+	mov	[CELLS], rbx
+	mov	[CELLS + 8], rax
 	mov	ebx, [rbx + 40]
 	jmp	loop
 zero:

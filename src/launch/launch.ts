@@ -8,7 +8,7 @@ import { addressOf, ARCH, call, cString, rawCall, systemError } from "../libc/ca
 import * as c from "../libc/constants.ts";
 import { readFile, writeAll } from "../libc/files.ts";
 import type { Plan } from "../step.ts";
-import { type Context, encodeContext } from "./failure.ts";
+import { encodeContext } from "./failure.ts";
 import { encode } from "./program.ts";
 import { assemble } from "./supervise.ts";
 
@@ -52,10 +52,9 @@ export function launch(plan: Plan, self: Self): never {
   const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
   const argv = pointers(ownArguments());
   const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const { program, steps } = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, become });
-  const context: Context = { steps: plan.steps, records: program.records, recordSteps: steps };
-  writeAll(reportFd, encodeContext(context));
-  const image = encode(program, ARCH);
+  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, become });
+  writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
+  const image = encode(assembled.program);
   const imageFd = call("memfd_create", "hutch", c.MFD_CLOEXEC);
   writeAll(imageFd, image);
   const environment = pointers([]);

@@ -4,25 +4,21 @@
  */
 
 import * as c from "../libc/constants.ts";
-import type { Flow } from "./assembler.ts";
+import { type Flow, at, content } from "./assembler.ts";
 import {
   attributeBits,
   close,
-  content,
   EEXIST,
-  EINVAL,
   ENOENT,
-  ENOTDIR,
   forgive,
   how,
   inRoot,
   type Lower,
   type Lowering,
-  words64,
   writeText,
 } from "./lowering.ts";
 import type { Place } from "./program.ts";
-import { locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
+import { attachFresh, locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
 
 /** The tree name under which the namespace of `hold-ids` is kept. */
 export const HELD_IDS = "held-ids";
@@ -57,7 +53,22 @@ function moveMount(l: Lowering, tree: Place, target: Place, flow: Flow = {}): vo
 function setAttributes(l: Lowering, tree: Place, bits: number, recursive: boolean): void {
   const clear = bits & c.MOUNT_ATTR.noatime ? c.MOUNT_ATTR__ATIME : 0;
   const flags = c.AT_EMPTY_PATH | (recursive ? c.AT_RECURSIVE : 0);
-  l.asm.call("mount_setattr", [content(tree), "", flags, words64(bits, clear, 0, 0), 32]);
+  l.asm.call("mount_setattr", [content(tree), "", flags, l.asm.words(bits, clear, 0, 0), 32]);
+}
+
+/** Do something about a path of the root that may be missing on this kernel. No link on the way is followed. */
+function ifThere(l: Lowering, path: string, action: (here: Place) => void): void {
+  const { asm } = l;
+  const here = asm.cell();
+  const [absent, there, done] = [asm.label(), asm.label(), asm.label()];
+  const find = [rootOf(l), inRoot(path), how(asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
+  asm.call("openat2", find, { result: here, onError: absent, next: there });
+  asm.place(absent);
+  forgive(l, here, [ENOENT], done);
+  asm.place(there);
+  action(here);
+  close(l, here);
+  asm.place(done);
 }
 
 type MountOp =
@@ -98,7 +109,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
       const users = treeOf(l, HELD_IDS);
       const attributes = l.asm.cell(32);
       l.asm.set(attributes, c.MOUNT_ATTR.idmap);
-      l.asm.set({ ...attributes, offset: attributes.offset + 24 }, content(users));
+      l.asm.set(at(attributes, 24), content(users));
       l.asm.call("mount_setattr", [content(tree), "", c.AT_EMPTY_PATH, attributes, 32]);
     }
     const bits = attributeBits(step.attributes);
@@ -143,7 +154,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     const top = treeOf(l, step.lower.at(-1) ?? "");
     // The root of an overlay has its upper directory's mode: make it the top layer's (stx_mode is at offset 28).
     asm.call("statx", [content(top), "", c.AT_EMPTY_PATH, 2, status]);
-    asm.call("load64", [{ address: status }, 28], { result: mode });
+    asm.call("load64", [status, 28], { result: mode });
     asm.call("and", [content(mode), 0o7777], { result: mode });
     asm.call("fchmodat", [content(treeOf(l, "workspace")), "upper", content(mode)]);
     asm.call("fsopen", ["overlay", c.FSOPEN_CLOEXEC], { result: context });
@@ -171,7 +182,11 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     l.root = root;
   },
 
-  attach: (l, { tree, target, kind, make, follow }) => {
+  attach: (l, { tree, target, kind, make, follow, fresh }) => {
+    if (fresh === true && make !== undefined) {
+      attachFresh(l, treeOf(l, tree), treeOf(l, make.tree), target.slice(make.at.length + 1), kind);
+      return;
+    }
     const mode = kind === "directory" ? 0o755 : 0o644;
     const here = locate(l, { path: target, kind, mode, make, follow });
     moveMount(l, treeOf(l, tree), here);
@@ -197,59 +212,38 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     const result = l.asm.cell();
     const done = l.asm.label();
     const failed = l.asm.label();
-    l.asm.call("symlinkat", [to, content(parent), name], { result, next: done, onZero: done, onError: failed });
+    l.asm.call("symlinkat", [to, content(parent), name], { result, next: done, onError: failed });
     l.asm.place(failed);
     forgive(l, result, [EEXIST], done); // what is there stays
     l.asm.place(done);
     if (temporary) close(l, parent);
   },
 
-  mask: (l, { path }) => {
-    const { asm } = l;
-    const [here, cover] = [asm.cell(), asm.cell()];
-    const [absent, there, directory, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
-    const result = asm.cell();
-    const find = [rootOf(l), inRoot(path), how(c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
-    asm.call("openat2", find, { result: here, onError: absent, next: there, onZero: there });
-    asm.place(absent);
-    forgive(l, here, [ENOENT, ENOTDIR], done);
-    asm.place(there);
-    // The host's /dev/null: this is before pivot_root, so no root of the user's can stand in for it.
-    asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC], { result: cover });
-    moveMount(l, cover, here, { result, next: done, onZero: done, onError: directory });
-    asm.place(directory);
-    const isDirectory = asm.label();
-    forgive(l, result, [EINVAL, ENOTDIR], isDirectory); // a file cannot cover a directory
-    asm.place(isDirectory);
-    close(l, cover);
-    newFilesystem(
-      l,
-      "tmpfs",
-      [
-        ["mode", "755"],
-        ["nr_inodes", "2"],
-      ],
-      attributeBits(["ro", "nosuid", "nodev", "noexec"]),
-      cover,
-    );
-    moveMount(l, cover, here);
-    asm.place(done);
+  mask: (l, { path, kind }) => {
+    const cover = l.asm.cell();
+    ifThere(l, path, (here) => {
+      if (kind === "file") {
+        // The host's /dev/null: this is before pivot_root, so no root of the user's can stand in for it.
+        l.asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC], { result: cover });
+      } else {
+        const options = [
+          ["mode", "755"],
+          ["nr_inodes", "2"],
+        ] as const;
+        newFilesystem(l, "tmpfs", options, attributeBits(["ro", "nosuid", "nodev", "noexec"]), cover);
+      }
+      moveMount(l, cover, here);
+    });
   },
 
   "read-only": (l, { path }) => {
-    const { asm } = l;
-    const [here, cover] = [asm.cell(), asm.cell()];
-    const [absent, there, done] = [asm.label(), asm.label(), asm.label()];
-    const find = [rootOf(l), inRoot(path), how(c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
-    asm.call("openat2", find, { result: here, onError: absent, next: there, onZero: there });
-    asm.place(absent);
-    forgive(l, here, [ENOENT, ENOTDIR], done);
-    asm.place(there);
-    const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
-    asm.call("open_tree", [content(here), "", flags], { result: cover });
-    setAttributes(l, cover, attributeBits(["ro", "nosuid", "nodev", "noexec"]), true);
-    moveMount(l, cover, here);
-    asm.place(done);
+    const cover = l.asm.cell();
+    ifThere(l, path, (here) => {
+      const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
+      l.asm.call("open_tree", [content(here), "", flags], { result: cover });
+      setAttributes(l, cover, attributeBits(["ro", "nosuid", "nodev", "noexec"]), true);
+      moveMount(l, cover, here);
+    });
   },
 
   "seal-root": (l) => {
@@ -258,7 +252,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
 
   write: (l, { path, text }) => {
     const file = l.asm.cell();
-    const flags = how(c.O_WRONLY, c.RESOLVE_NO_SYMLINKS);
+    const flags = how(l.asm, c.O_WRONLY, c.RESOLVE_NO_SYMLINKS);
     l.asm.call("openat2", [rootOf(l), inRoot(path), flags, 24], { result: file });
     writeText(l.asm, file, text);
   },

@@ -5,13 +5,12 @@
 
 import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
-import { CAPABILITIES, capabilityWords } from "../process/capabilities.ts";
+import { capabilityWords } from "../process/capabilities.ts";
 import type { Action } from "../step.ts";
-import type { Assembler, Flow } from "./assembler.ts";
+import { type Assembler, type Flow, at, content } from "./assembler.ts";
 import { LOWER_MOUNTS } from "./lower-mounts.ts";
 import {
   close,
-  content,
   EACCES,
   ENOENT,
   ENOTDIR,
@@ -19,7 +18,6 @@ import {
   type Lower,
   type Lowering,
   words32,
-  words64,
   writeFile,
 } from "./lowering.ts";
 import { FAILURE } from "./program.ts";
@@ -73,7 +71,7 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     // A launcher that died before this sends no signal, and getppid() is 0 here whether it lives or not: ask its pipe.
     // The cell is a struct pollfd {fd, events 0}; POLLHUP is always reported.
     const on = asm.label();
-    asm.call("ppoll", [l.alive, 1, words64(0, 0), 0, 8], { onZero: on, next: l.orphaned });
+    asm.call("ppoll", [l.alive, 1, asm.words(0, 0), 0, 8], { onZero: on, next: l.orphaned });
     asm.place(on);
   },
 
@@ -83,21 +81,25 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
 
   rlimit: ({ asm }, { type, soft, hard }) => {
     const word = (value: number) => (value === Number.POSITIVE_INFINITY ? -1 : value);
-    asm.call("prlimit64", [0, c.RLIMITS[type] ?? -1, words64(word(soft), word(hard)), 0]);
+    asm.call("prlimit64", [0, c.RLIMITS[type] ?? -1, asm.words(word(soft), word(hard)), 0]);
   },
 
   chdir: ({ asm }, { path }) => asm.call("chdir", [path]),
 
   "bounding-set": ({ asm }, { keep }) => {
-    CAPABILITIES.forEach((name, number) => {
-      if (!keep.includes(name)) asm.call("prctl", [c.PR_CAPBSET_DROP, number], { onError: "ignore" }); // unknown to an older kernel
-    });
-    // And those that a newer kernel may know.
-    const number = asm.cell();
-    const [again, done] = [asm.label(), asm.label()];
-    asm.set(number, CAPABILITIES.length);
+    // For each number from 0 to 63, known to this kernel or not: drop it unless its bit is in the mask.
+    const [low, high] = capabilityWords(keep);
+    const [number, bit, kept] = [asm.cell(), asm.cell(), asm.cell()];
+    const [again, drop, next, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
+    asm.set(bit, 1);
     asm.place(again);
+    const mask = content(asm.words(high * 2 ** 32 + low));
+    asm.call("and", [content(bit), mask], { result: kept, next, onZero: drop });
+    asm.place(drop);
     asm.call("prctl", [c.PR_CAPBSET_DROP, content(number)], { onError: "ignore" });
+    asm.place(next);
+    asm.call("sub", [0, content(bit)], { result: kept });
+    asm.call("sub", [content(bit), content(kept)], { result: bit }); // twice the bit
     asm.call("sub", [content(number), -1], { result: number });
     asm.call("sub", [content(number), 64], { next: again, onZero: done });
     asm.place(done);
@@ -124,7 +126,7 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     const [argv, environment] = [asm.strings(step.args), asm.strings(step.env)];
     const result = asm.cell();
     const denied = [asm.cell(), asm.cell()] as const;
-    const last = [FAILURE, { ...FAILURE, offset: 8 }] as const;
+    const last = [FAILURE, at(FAILURE, 8)] as const;
     for (const path of step.candidates) {
       const [missed, next] = [asm.label(), asm.label()];
       asm.call("execve", [path, argv, environment], { result, onError: missed });

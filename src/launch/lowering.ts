@@ -7,8 +7,8 @@ import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { IdMapping, MountAttribute } from "../spec.ts";
 import type { Action, Tree } from "../step.ts";
-import type { Assembler } from "./assembler.ts";
-import type { Operand, Place } from "./program.ts";
+import { type Assembler, content, type Content, type Label } from "./assembler.ts";
+import type { Place } from "./program.ts";
 
 /** What lowering carries from step to step: descriptors by name, and the cells shared with supervise.ts. */
 export interface Lowering {
@@ -20,7 +20,7 @@ export interface Lowering {
   /** Read end of the pipe that only the launcher holds open for writing. */
   readonly alive: Place;
   /** Where to go when the launcher has died. */
-  readonly orphaned: { index: number | undefined };
+  readonly orphaned: Label;
   /** Write the holder of id maps into the launcher (supervise.ts). */
   readonly holdIds: (step: Extract<Action, { op: "hold-ids" }>) => void;
   readonly enterIds: () => void;
@@ -33,19 +33,12 @@ export const EEXIST = -17;
 export const ENOTDIR = -20;
 export const EINVAL = -22;
 
-/** Little-endian words as constant bytes. */
-export function words64(...values: readonly (number | bigint)[]): Uint8Array {
-  const view = new DataView(new ArrayBuffer(8 * values.length));
-  values.forEach((value, index) => view.setBigUint64(8 * index, BigInt.asUintN(64, BigInt(value)), true));
-  return new Uint8Array(view.buffer);
-}
-
 export function words32(...values: readonly number[]): Uint8Array {
   return new Uint8Array(Uint32Array.from(values).buffer);
 }
 
-export const content = (cell: Place): Operand => ({ content: cell });
-export const inRoot = (path: string): string => path.replace(/^\/+/, "") || ".";
+/** A path below the root as openat2(2) takes it: relative. */
+export const inRoot = (path: string): string => (path === "/" ? "." : path.startsWith("/") ? path.slice(1) : path);
 export const components = (path: string): string[] => path.split("/").filter((name) => name !== "");
 
 export function attributeBits(attributes: readonly MountAttribute[]): number {
@@ -58,7 +51,7 @@ export function close(l: Lowering, cell: Place): void {
 }
 
 /** Write text to an existing file, seen from where the process is now. */
-export function writeFile(l: Pick<Lowering, "asm">, directory: Operand, path: string, text: string): void {
+export function writeFile(l: Pick<Lowering, "asm">, directory: number | Content, path: string, text: string): void {
   const file = l.asm.cell();
   l.asm.call("openat", [directory, path, c.O_WRONLY | c.O_CLOEXEC], { result: file });
   writeText(l.asm, file, text);
@@ -74,18 +67,13 @@ export function formatMappings(mappings: readonly IdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 
-/** struct open_how (openat2(2)). */
-export function how(flags: number, resolve: number): Uint8Array {
-  return words64(flags | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS | resolve);
+/** struct open_how (openat2(2)): a path inside the root, without magic links. */
+export function how(asm: Assembler, flags: number, resolve: number): Place {
+  return asm.words(flags | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS | resolve);
 }
 
 /** Go to `done` when the error in `cell` is one of `errnos`, else fail with it. Written behind an error's label. */
-export function forgive(
-  l: Lowering,
-  cell: Place,
-  errnos: readonly number[],
-  done: { index: number | undefined },
-): void {
+export function forgive(l: Lowering, cell: Place, errnos: readonly number[], done: Label): void {
   for (const errno of errnos) l.asm.ifEqual(content(cell), errno, done);
   if (l.asm.failure !== undefined) l.asm.jump(l.asm.failure);
 }

@@ -2,15 +2,12 @@
 
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
-import type { Assembler } from "./assembler.ts";
-import { content, words64 } from "./lowering.ts";
+import { type Assembler, content } from "./assembler.ts";
+
 import type { Place } from "./program.ts";
 
 /** Offsets in siginfo_t (rt_sigtimedwait(2), waitid(2)), and its size. */
 export const SIGINFO = { code: 8, pid: 16, status: 24, size: 128 } as const;
-
-/** A place some bytes behind another. */
-export const at = (place: Place, offset: number): Place => ({ ...place, offset: place.offset + offset });
 
 /** pipe2(2) writes two ints: take them apart into two cells. */
 export function makePipe(asm: Assembler, read: Place, write: Place): void {
@@ -41,8 +38,8 @@ export function openProcess(asm: Assembler, arch: Arch, pipe: Place, name: Place
 
 /** A 32-bit field of a structure in memory. */
 export function field(asm: Assembler, structure: Place, offset: number, into: Place): void {
-  asm.call("load64", [{ address: structure }, offset], { result: into });
-  asm.call("and", [content(into), { content: asm.constant(words64(0xffffffff)) }], { result: into });
+  asm.call("load64", [structure, offset], { result: into });
+  asm.call("and", [content(into), content(asm.words(0xffffffff))], { result: into });
 }
 
 /** Keep one descriptor, moved to 3 or above, and close all others. */

@@ -5,15 +5,15 @@
 
 import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
-import type { Assembler, Label } from "./assembler.ts";
-import { content, words64 } from "./lowering.ts";
-import { at, exitLike, field, SIGINFO } from "./processes.ts";
+import { type Assembler, type Label, at, content } from "./assembler.ts";
+
+import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 /** Wait for any signal, interrupted or not. */
 function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label): void {
   asm.place(loop);
-  asm.call("rt_sigtimedwait", [asm.constant(words64(-1)), info, 0, 8], { result: signal, onError: loop });
+  asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
 }
 
 /**
@@ -127,14 +127,14 @@ function defaultActions(asm: Assembler, { signal, child, processDirectory, emula
   asm.call("openat", [content(processDirectory), "status", c.O_RDONLY | c.O_CLOEXEC], { result: file, onError: out });
   asm.call("read", [content(file), text, 4096], { onError: "ignore" });
   asm.call("close", [content(file)], { onError: "ignore" });
-  asm.set(position, { address: text });
+  asm.set(position, text);
   const [scan, found] = [asm.label(), asm.label()];
-  const key = { content: asm.constant(encodeBytes("SigIgn:\t")) };
+  const key = content(asm.data(encodeBytes("SigIgn:	")));
   asm.place(scan);
   asm.call("load64", [content(position), 0], { result: word });
   asm.ifEqual(content(word), key, found);
   asm.call("sub", [content(position), -1], { result: position });
-  asm.call("sub", [content(position), { address: at(text, 4096) }], { onZero: out, next: scan });
+  asm.call("sub", [content(position), at(text, 4096)], { onZero: out, next: scan });
   asm.place(found);
   for (const line of [0, 25]) {
     // SigIgn, then SigCgt 25 bytes later

@@ -19,11 +19,11 @@
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan } from "../step.ts";
-import { Assembler, type Label } from "./assembler.ts";
+import { Assembler, type Label, at, content } from "./assembler.ts";
 import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
-import { content, type Lowering, words64 } from "./lowering.ts";
-import { at, closeAllBut, makePipe, openProcess, tellName } from "./processes.ts";
+import { type Lowering } from "./lowering.ts";
+import { closeAllBut, makePipe, openProcess, tellName } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
 
@@ -38,10 +38,11 @@ export interface Reporting {
     { readonly executableFd: number; readonly argv: readonly string[]; readonly env: readonly string[] } | undefined;
 }
 
-/** A program and, for each of its records, the index of the step that it belongs to (-1: the launcher's own). */
+/** A program and where in it each step begins. */
 export interface Assembled {
   readonly program: Program;
-  readonly steps: readonly number[];
+  /** Pairs in order: the first record of a stretch, and the index of its step or -1 for the launcher's own records. */
+  readonly marks: readonly (readonly [record: number, step: number])[];
 }
 
 const EXIT_FAILURE = 125;
@@ -62,7 +63,8 @@ interface Frame {
 
 /** Assemble the whole program of a plan. */
 export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assembled {
-  const asm = new Assembler();
+  const asm = new Assembler(arch);
+  const marks: [number, number][] = [[0, -1]];
   const pipe = () => ({ read: asm.cell(), write: asm.cell() });
   const frame: Frame = {
     asm,
@@ -91,27 +93,27 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
   prepare(frame);
   let reaping = false;
   plan.steps.forEach((step, index) => {
-    asm.step = -1;
+    marks.push([asm.count, -1]);
     if (step.by === "program" && plan.init && !reaping) {
       reaping = true;
       cloneProgram(asm, reporting.argvBytes);
     }
     if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
-    asm.step = index;
+    marks.push([asm.count, index]);
     lower(lowering, step);
   });
-  asm.step = -1;
+  marks.push([asm.count, -1]);
   reportInside(frame);
-  return asm.finish();
+  return { program: asm.finish(), marks };
 }
 
 /** First of all: no signal disturbs the set-up, and the two dispositions that Bun changed are the default again. */
 function prepare({ asm, mask, failedOutside }: Frame): void {
   asm.failure = failedOutside;
-  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.constant(words64(-1)), mask, 8]);
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
   for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ]) {
-    asm.call("rt_sigaction", [signal, asm.constant(words64(0, 0, 0, 0)), 0, 8]);
+    asm.call("rt_sigaction", [signal, asm.words(0, 0, 0, 0), 0, 8]);
   }
 }
 

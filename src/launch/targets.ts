@@ -5,9 +5,9 @@
 
 import * as c from "../libc/constants.ts";
 import type { Base, Kind, Tree } from "../step.ts";
-import type { Flow } from "./assembler.ts";
-import { close, components, content, how, inRoot, type Lowering } from "./lowering.ts";
-import type { Operand, Place } from "./program.ts";
+import { type Flow, content, type Content } from "./assembler.ts";
+import { close, components, how, inRoot, type Lowering } from "./lowering.ts";
+import type { Place } from "./program.ts";
 
 export interface Target {
   readonly path: string;
@@ -24,9 +24,8 @@ export function locate(l: Lowering, target: Target): Place {
   const found = asm.label();
   const walk = asm.label();
   const links = target.follow ? 0 : c.RESOLVE_NO_SYMLINKS;
-  const found1: Flow = { result: here, next: found, onZero: found };
-  const lookup: Flow = target.make === undefined ? { ...found1 } : { ...found1, onError: walk };
-  asm.call("openat2", [rootOf(l), inRoot(target.path), how(c.O_PATH, links), 24], lookup);
+  const lookup: Flow = { result: here, next: found, ...(target.make === undefined ? {} : { onError: walk }) };
+  asm.call("openat2", [rootOf(l), inRoot(target.path), how(asm, c.O_PATH, links), 24], lookup);
   if (target.make !== undefined) {
     asm.place(walk);
     const base = treeOf(l, target.make.tree);
@@ -38,8 +37,8 @@ export function locate(l: Lowering, target: Target): Place {
       const missing = asm.label();
       const there = asm.label();
       const prefix = names.slice(0, index + 1).join("/");
-      const search = [content(base), prefix, how(c.O_PATH, links | c.RESOLVE_NO_XDEV), 24];
-      asm.call("openat2", search, { result: next, next: there, onZero: there, onError: missing });
+      const search = [content(base), prefix, how(asm, c.O_PATH, links | c.RESOLVE_NO_XDEV), 24];
+      asm.call("openat2", search, { result: next, next: there, onError: missing });
       asm.place(missing);
       if (last && target.kind === "file") makeFile(l, parent, name, target.mode);
       else asm.call("mkdirat", [content(parent), name, last ? target.mode : 0o755]);
@@ -51,6 +50,16 @@ export function locate(l: Lowering, target: Target): Place {
   }
   asm.place(found);
   return here;
+}
+
+/**
+ * Make an empty file or directory right below a tree that has just been made, and attach a mount there: nobody else can
+ * have put anything in the way.
+ */
+export function attachFresh(l: Lowering, tree: Place, base: Place, name: string, kind: Kind): void {
+  if (kind === "file") makeFile(l, base, name, 0o644);
+  else l.asm.call("mkdirat", [content(base), name, 0o755]);
+  l.asm.call("move_mount", [content(tree), "", content(base), name, c.MOVE_MOUNT_F_EMPTY_PATH]);
 }
 
 /** Make an empty file that was not there. */
@@ -77,7 +86,7 @@ export function locateParent(
   return { parent, name, temporary: true };
 }
 
-export function rootOf(l: Lowering): Operand {
+export function rootOf(l: Lowering): Content {
   if (l.root === undefined) throw new Error("a plan uses the root before attach-root");
   return content(l.root);
 }

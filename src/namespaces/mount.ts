@@ -234,6 +234,7 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
       kind: "file",
       make: inside,
       follow: false,
+      fresh: true,
     })),
     // gid=5 (tty) cannot be set where only one id is mapped: EINVAL.
     {
@@ -247,7 +248,15 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
       ],
       attributes: ["nosuid", "noexec"],
     },
-    { op: "attach", tree: "devpts", target: `${path}/pts`, kind: "directory", make: inside, follow: false },
+    {
+      op: "attach",
+      tree: "devpts",
+      target: `${path}/pts`,
+      kind: "directory",
+      make: inside,
+      follow: false,
+      fresh: true,
+    },
     {
       op: "new-filesystem",
       tree: "shm",
@@ -258,16 +267,21 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
       ],
       attributes: ["nosuid", "nodev", "noexec"],
     },
-    { op: "attach", tree: "shm", target: `${path}/shm`, kind: "directory", make: inside, follow: false },
+    { op: "attach", tree: "shm", target: `${path}/shm`, kind: "directory", make: inside, follow: false, fresh: true },
     ...DEVICE_LINKS.map(([name, to]): Action => ({ op: "symlink", path: `${path}/${name}`, to, make: inside })),
   ];
   return steps.map((step) => ({ ...step, why }));
 }
 
 /** Cover what of /proc tells about the host or changes it. */
-export function hideSteps(spec: Spec): readonly Because[] {
+export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
   return [
-    ...spec.maskedPaths.map((path): Because => ({ op: "mask", path, why: "default" })),
+    ...spec.maskedPaths.map((path): Because => ({
+      op: "mask",
+      path,
+      kind: host.kinds.get(path) ?? "file",
+      why: "default",
+    })),
     ...spec.readonlyPaths.map((path): Because => ({ op: "read-only", path, why: "default" })),
   ];
 }

@@ -89,6 +89,8 @@ interface Process {
   readonly loader: Loader;
   /** By every name under which ld.so would take it for loaded: as wanted, soname, path. */
   readonly loaded: Map<string, LoadedObject>;
+  /** By canonical path. */
+  readonly byReal: Map<string, LoadedObject>;
 }
 
 /** An empty collector over the host's files. */
@@ -172,7 +174,12 @@ export function createCollector(host: HostFiles, search: Search): Collector {
     if (interpreter === undefined) {
       // Static, or a library: then what it needs is added as a program of its machine would find it.
       if (elf.needed.length === 0) return;
-      const process = { main, loader: glibcLoader(host, undefined, elf), loaded: new Map([[path, main]]) };
+      const process = {
+        main,
+        loader: glibcLoader(host, undefined, elf),
+        loaded: new Map([[path, main]]),
+        byReal: new Map([[file.real, main]]),
+      };
       processes.set(path, process);
       loadNeeded(process, [main], false);
       return;
@@ -191,7 +198,7 @@ export function createCollector(host: HostFiles, search: Search): Collector {
     const self: LoadedObject = { path: interpreter, elf: loaderElf, by: main, origin: parentOf(interpreter) };
     const loaded = new Map<string, LoadedObject>([[interpreter, self]]);
     if (loaderElf.soname !== undefined) loaded.set(loaderElf.soname, self);
-    const process = { main, loader, loaded };
+    const process = { main, loader, loaded, byReal: new Map([[found.real, self]]) };
     processes.set(path, process);
     loadNeeded(process, [main], false);
   }
@@ -219,19 +226,21 @@ export function createCollector(host: HostFiles, search: Search): Collector {
       return [];
     }
     const { chosen, variants, wrong, places } = findLibrary(process, name, by);
-    const best = chosen ?? variants[0];
-    if (best === undefined) {
+    if (chosen === undefined && variants.length === 0) {
       if (!lenient) throw libraryError(name, by, wrong, places);
       missing.push({ name, wantedBy: by.path });
       return [];
     }
     const fresh: LoadedObject[] = [];
-    for (const { path, file, elf, cached } of new Set([best, ...variants])) {
+    for (const { path, file, elf, cached } of chosen === undefined ? variants : [chosen, ...variants]) {
       // ld.so knows files by device and inode: another name for a loaded one loads nothing new.
-      const same = [...loaded.values()].find((object) => inspector.realOf(object.path) === file.real);
+      const same = process.byReal.get(file.real);
       addInspected(path, file, { kind: "library", wantedBy: by.path, cached });
       const object = same ?? { path, elf, by, origin: parentOf(path) };
-      if (same === undefined) fresh.push(object);
+      if (same === undefined) {
+        fresh.push(object);
+        process.byReal.set(file.real, object);
+      }
       for (const key of [path, name, elf.soname]) if (key !== undefined && !loaded.has(key)) loaded.set(key, object);
     }
     return fresh;
@@ -295,14 +304,17 @@ export function createCollector(host: HostFiles, search: Search): Collector {
       loadNeeded(process, [object], true);
     },
     closure() {
-      for (const link of mergedLinks(inspector.walk, [...files.values()])) links.set(link.path, link.to);
-      const sizes = new Map([...files.values()].map((file) => [file.real, file.size]));
-      return {
-        files: [...files.values()],
-        symlinks: [...links].map(([path, to]) => ({ path, to })),
-        missing: [...missing],
-        size: [...sizes.values()].reduce((sum, size) => sum + size, 0),
-      };
+      const all = [...files.values()];
+      for (const link of mergedLinks(inspector.walk, all)) links.set(link.path, link.to);
+      const symlinks: Link[] = [];
+      for (const [path, to] of links) symlinks.push({ path, to });
+      const counted = new Set<string>();
+      let size = 0;
+      for (const file of all) {
+        if (!counted.has(file.real)) size += file.size;
+        counted.add(file.real);
+      }
+      return { files: all, symlinks, missing: [...missing], size };
     },
   };
 }
@@ -318,11 +330,17 @@ interface Hit {
 const MERGED = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr/sbin", "/usr/lib64"];
 
 function mergedLinks(walk: ReturnType<typeof createInspector>["walk"], files: readonly ClosureFile[]): Link[] {
-  return MERGED.flatMap((path) => {
+  const links: Link[] = [];
+  for (const path of MERGED) {
     const walked = walk(path);
-    if (walked === undefined || walked.links.length === 0) return [];
-    return files.some((file) => isWithin(file.real, walked.real)) ? walked.links : [];
-  });
+    if (walked === undefined || walked.links.length === 0) continue;
+    for (const file of files) {
+      if (!isWithin(file.real, walked.real)) continue;
+      links.push(...walked.links);
+      break;
+    }
+  }
+  return links;
 }
 
 function fits(elf: Elf, program: Elf): boolean {

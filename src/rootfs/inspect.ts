@@ -22,8 +22,6 @@ export interface Inspected {
 export interface Inspector {
   readonly walk: (path: string) => Walked | undefined;
   readonly inspect: (path: string) => Inspected | OpenFailure;
-  /** Canonical path, undefined when nothing is there. */
-  readonly realOf: (path: string) => string | undefined;
 }
 
 /** An inspector over the host's files; it holds no file open. */
@@ -37,7 +35,6 @@ export function createInspector(host: HostFiles): Inspector {
   };
   return {
     walk,
-    realOf: (path) => walk(path)?.real,
     inspect(path) {
       const walked = walk(path);
       if (walked === undefined) return "absent";

@@ -102,7 +102,10 @@ export function runInRoot(
       lines.push(`mount --bind ${quote(entry.source)} ${target}`);
     }
   }
-  lines.push(`mkdir -p ${quote(`${root}/tmp`)} ${quote(`${root}/dev`)}`, `mount --bind /dev ${quote(`${root}/dev`)}`);
+  lines.push(`mkdir -p ${quote(`${root}/tmp`)} ${quote(`${root}/dev`)}`);
+  for (const device of ["/dev/null", "/dev/urandom"]) {
+    lines.push(`: > ${quote(root + device)}`, `mount --bind ${device} ${quote(root + device)}`);
+  }
   const variables = Object.entries({ PATH: "/usr/bin:/bin", TERM: "xterm", ...env }).map(([name, value]) =>
     quote(`${name}=${value}`),
   );

@@ -55,6 +55,8 @@ export type Mount = { readonly destination: SandboxPath; readonly from: string }
       readonly attributes: readonly MountAttribute[];
       /** Show root-owned files as the sandbox's root where ids map to a range; only ever with `ro`. */
       readonly idmap: boolean;
+      /** Leave it out where its target cannot be made for want of rights. */
+      readonly optional?: boolean;
     }
   | {
       readonly type: "tmpfs";

@@ -91,6 +91,8 @@ export type Action =
       readonly follow: boolean;
       /** The target is a name right below `make`, a tree made by this plan in which it is not yet. */
       readonly fresh?: boolean;
+      /** Leave it out where its target cannot be made for want of rights. */
+      readonly optional?: boolean;
     }
   | { readonly op: "directory"; readonly path: string; readonly mode: number; readonly make: Base }
   | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string; readonly make: Base }

@@ -95,13 +95,13 @@ const HINTS: readonly Hint[] = [
     op: ["attach", "directory", "file", "symlink"],
     call: "mkdirat",
     errno: ["EACCES", "EOVERFLOW", "EPERM"],
-    text: "the directory above belongs to somebody else, so nothing can be made in it: make the target in the root itself",
+    text: "the directory above belongs to somebody else, so nothing can be made in it: use a root that you own (a copy), or scratch",
   },
   {
     op: ["attach", "directory", "file"],
     call: "openat",
     errno: ["EACCES", "EOVERFLOW", "EPERM"],
-    text: "the directory above belongs to somebody else, so nothing can be made in it: make the target in the root itself",
+    text: "the directory above belongs to somebody else, so nothing can be made in it: use a root that you own (a copy), or scratch",
   },
   {
     op: ["attach", "directory", "file"],

@@ -8,8 +8,12 @@ import { type Flow, at, content } from "./assembler.ts";
 import {
   attributeBits,
   close,
+  EACCES,
   EEXIST,
   ENOENT,
+  EOVERFLOW,
+  EPERM,
+  EROFS,
   forgive,
   how,
   inRoot,
@@ -17,7 +21,7 @@ import {
   type Lowering,
   writeText,
 } from "./lowering.ts";
-import type { Place } from "./program.ts";
+import { FAILURE, type Place } from "./program.ts";
 import { attachFresh, locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
 
 /** The tree name under which the namespace of `hold-ids` is kept. */
@@ -54,6 +58,20 @@ function setAttributes(l: Lowering, tree: Place, bits: number, recursive: boolea
   const clear = bits & c.MOUNT_ATTR.noatime ? c.MOUNT_ATTR__ATIME : 0;
   const flags = c.AT_EMPTY_PATH | (recursive ? c.AT_RECURSIVE : 0);
   l.asm.call("mount_setattr", [content(tree), "", flags, l.asm.words(bits, clear, 0, 0), 32]);
+}
+
+/** Do something whose failure with one of these errors means that it is left out. */
+function forgiving(l: Lowering, errnos: readonly number[], action: () => void): void {
+  const { asm } = l;
+  const [failed, done] = [asm.label(), asm.label()];
+  const outer = asm.failure;
+  asm.failure = failed;
+  action();
+  asm.failure = outer;
+  asm.jump(done);
+  asm.place(failed);
+  forgive(l, at(FAILURE, 8), errnos, done);
+  asm.place(done);
 }
 
 /** Do something about a path of the root that may be missing on this kernel. No link on the way is followed. */
@@ -182,15 +200,19 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     l.root = root;
   },
 
-  attach: (l, { tree, target, kind, make, follow, fresh }) => {
+  attach: (l, { tree, target, kind, make, follow, fresh, optional }) => {
     if (fresh === true && make !== undefined) {
       attachFresh(l, treeOf(l, tree), treeOf(l, make.tree), target.slice(make.at.length + 1), kind);
       return;
     }
     const mode = kind === "directory" ? 0o755 : 0o644;
-    const here = locate(l, { path: target, kind, mode, make, follow });
-    moveMount(l, treeOf(l, tree), here);
-    close(l, here);
+    const attach = () => {
+      const here = locate(l, { path: target, kind, mode, make, follow });
+      moveMount(l, treeOf(l, tree), here);
+      close(l, here);
+    };
+    if (optional === true) forgiving(l, [EACCES, EPERM, EROFS, EOVERFLOW], attach);
+    else attach();
   },
 
   directory: (l, { path, mode, make }) => {

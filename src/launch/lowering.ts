@@ -27,7 +27,10 @@ export interface Lowering {
   readonly clone: (flags: number) => void;
 }
 
+export const EPERM = -1;
 export const ENOENT = -2;
+export const EROFS = -30;
+export const EOVERFLOW = -75;
 export const EACCES = -13;
 export const EEXIST = -17;
 export const ENOTDIR = -20;

@@ -182,7 +182,16 @@ function oneMount(
   switch (mount.type) {
     case "bind":
       return [
-        { op: "attach", tree, target: path, kind: host.kinds.get(mount.source) ?? "file", make, follow: true, why },
+        {
+          op: "attach",
+          tree,
+          target: path,
+          kind: host.kinds.get(mount.source) ?? "file",
+          make,
+          follow: true,
+          ...(mount.optional === true ? { optional: true } : {}),
+          why,
+        },
       ];
     case "tmpfs":
       return [

@@ -20,7 +20,13 @@ export type RootView = (path: string) => RootEntry;
 export type LayoutEntry =
   | { readonly kind: "symlink"; readonly path: string; readonly to: string }
   /** Bind the host's file or directory `source` (canonical) at `path`, where parents and target may have to be made. */
-  | { readonly kind: "file" | "directory"; readonly path: string; readonly source: string };
+  | {
+      readonly kind: "file" | "directory";
+      readonly path: string;
+      readonly source: string;
+      /** Configuration that programs do without where the root leaves no room for it. */
+      readonly optional?: true;
+    };
 
 /** A root with nothing in it. */
 export const emptyRoot: RootView = () => ({ kind: "absent" });
@@ -121,7 +127,7 @@ export function closureLayout(closure: Closure, root: RootView): LayoutEntry[] {
     if (there.kind !== "absent" && there.kind !== kind) {
       throw new UsageError(`${name}: the root has a ${there.kind} at ${at}, the host a ${kind}`);
     }
-    put({ kind, path: at, source: file.real });
+    put({ kind, path: at, source: file.real, ...(file.yields ? { optional: true } : {}) });
   }
 
   /**

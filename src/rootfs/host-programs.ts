@@ -60,7 +60,15 @@ export function closureMounts(closure: Closure, root: HostPath | undefined): rea
     const destination = entry.path as SandboxPath;
     if (entry.kind === "symlink") return { type: "symlink", destination, target: entry.to, from };
     const attributes = ["ro", "nosuid", "nodev"] as const;
-    return { type: "bind", source: entry.source as HostPath, destination, attributes, idmap: false, from };
+    return {
+      type: "bind",
+      source: entry.source as HostPath,
+      destination,
+      attributes,
+      idmap: false,
+      optional: entry.optional === true,
+      from,
+    };
   });
 }
 

@@ -103,7 +103,7 @@ function mounts(spec: Spec, host: HostFacts): void {
 }
 
 /** Ids must be in the map, or the kernel would refuse them in the middle of the launch. */
-function ids(spec: Spec, host: HostFacts): void {
+function mappedIds(spec: Spec, host: HostFacts): void {
   const { uidMappings, gidMappings } = idPlan(spec, host);
   const mapped = (list: typeof uidMappings, id: number) =>
     list.some(({ containerID, size }) => id >= containerID && id < containerID + size);
@@ -140,7 +140,7 @@ function workingDirectory(spec: Spec): void {
   }
 }
 
-const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, ids, rlimits, workingDirectory];
+const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, mappedIds, rlimits, workingDirectory];
 
 /** Check all rules. @throws UsageError for the first one broken. */
 export function validate(spec: Spec, host: HostFacts): void {

@@ -7,7 +7,7 @@ import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";

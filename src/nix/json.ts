@@ -35,7 +35,7 @@ function skipSpace(reader: Reader): void {
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
-const STRING = /"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"/y;
+const QUOTE_OR_BACKSLASH = /["\\]/g;
 
 function parseValue(reader: Reader, depth: number): Json {
   if (depth > MAX_DEPTH) throw new HutchError("JSON is nested too deeply");
@@ -61,11 +61,21 @@ function parseValue(reader: Reader, depth: number): Json {
 }
 
 function parseText(reader: Reader): string {
-  STRING.lastIndex = reader.at;
-  const match = STRING.exec(reader.text);
-  if (match === null) return fail(reader);
-  reader.at += match[0].length;
-  return match[0].includes("\\") ? String(JSON.parse(match[0])) : match[0].slice(1, -1);
+  const start = reader.at;
+  for (let at = start + 1; ;) {
+    QUOTE_OR_BACKSLASH.lastIndex = at;
+    const match = QUOTE_OR_BACKSLASH.exec(reader.text);
+    if (match === null) return fail(reader);
+    at = match.index + (match[0] === "\\" ? 2 : 1);
+    if (match[0] === "\\") continue;
+    reader.at = at;
+    try {
+      return String(JSON.parse(reader.text.slice(start, at)));
+    } catch {
+      reader.at = start;
+      return fail(reader); // a control character or an escape that JSON does not have
+    }
+  }
 }
 
 function parseArray(reader: Reader, depth: number): Json {

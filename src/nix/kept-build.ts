@@ -5,7 +5,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { decodeBytes } from "../bytes.ts";
-import { HutchError, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { buildFacts, type BuildFacts, type EnvVar, parseEnvVars } from "./env-vars.ts";
 import { onHost, parseStorePath, type Store } from "./store-path.ts";
 

@@ -59,7 +59,7 @@ __hutch_phases() {
 }
 __hutch_save() {
   local letter name names=() flags
-  (set -o posix; export -p) > "$__hutch_state/exports.new"
+  (set -o posix; export -p) > "$__hutch_state/exports"
   for letter in {a..z} {A..Z} _; do eval "names+=(\\"\\\${!$letter@}\\")"; done
   for name in "\${names[@]}"; do
     case $name in
@@ -68,13 +68,9 @@ __hutch_save() {
     flags=\${!name@a}
     case $flags in *r*|*x*) continue ;; esac
     declare -p "$name" 2>/dev/null || :
-  done > "$__hutch_state/variables.new"
+  done > "$__hutch_state/variables"
   echo "$PWD" > "$__hutch_state/directory"
   if [ -n "\${curPhase:-}" ]; then echo "$curPhase" > "$__hutch_state/phase"; fi
-  mv -f "$__hutch_state/exports.new" "$__hutch_state/exports" 2>/dev/null ||
-    { while IFS= read -r line; do printf '%s\\n' "$line"; done < "$__hutch_state/exports.new" > "$__hutch_state/exports"; }
-  mv -f "$__hutch_state/variables.new" "$__hutch_state/variables" 2>/dev/null ||
-    { while IFS= read -r line; do printf '%s\\n' "$line"; done < "$__hutch_state/variables.new" > "$__hutch_state/variables"; }
 }
 if [ "$__hutch_verb" = list ]; then trap - EXIT; __hutch_phases; exit; fi
 __hutch_defined "$__hutch_wanted" || { trap - EXIT; echo "phase: no phase $__hutch_wanted; see phases" >&2; exit 2; }
@@ -113,24 +109,25 @@ export function phaseFunctions(settings: PhaseSettings): string {
 __hutch_program=${shellQuote(phaseProgram(settings))}
 phases() { ${shellQuote(shell)} -c "$__hutch_program" -- list; }
 phase() {
-  local verb=phase status
-  if [ "\${1:-}" = --from ]; then verb=from; shift; fi
+  local __hutch_verb=phase __hutch_status
+  if [ "\${1:-}" = --from ]; then __hutch_verb=from; shift; fi
   if [ $# != 1 ] || [ -z "$1" ]; then echo "usage: phase NAME | phase --from NAME   (names: phases)" >&2; return 2; fi
-  ${shellQuote(shell)} -c "$__hutch_program" -- "$verb" "$1"
-  status=$?
-  if [ $status != 2 ] || [ -e ${state}/exports ]; then __hutch_take_up; fi
-  return $status
+  ${shellQuote(shell)} -c "$__hutch_program" -- "$__hutch_verb" "$1"
+  __hutch_status=$?
+  __hutch_take_up
+  return $__hutch_status
 }
+# locals have names that no build exports: bash's locals are seen by what is sourced
 __hutch_take_up() {
-  local directory
-  if [ -e ${state}/exports ]; then
+  local __hutch_line
+  if [ ! -e ${state}/exports ]; then return; fi
+  while IFS= read -r __hutch_line || [ -n "$__hutch_line" ]; do
     # what the phase exported, but not the shell's own book-keeping
-    while IFS= read -r line || [ -n "$line" ]; do
-      case $line in "export PWD="*|"export OLDPWD"*|"export SHLVL="*) ;; *) printf '%s\\n' "$line" ;; esac
-    done < ${state}/exports > ${state}/exports.kept
-    source ${state}/exports.kept 2>/dev/null
-  fi
-  if IFS= read -r directory < ${state}/directory; then cd -- "$directory" 2>/dev/null || cd -- ${shellQuote(settings.buildTop)}; fi
+    case $__hutch_line in "export PWD="*|"export OLDPWD"*|"export SHLVL="*) ;; *) printf '%s\\n' "$__hutch_line" ;; esac
+  done < ${state}/exports > ${state}/exports.kept
+  source ${state}/exports.kept
+  IFS= read -r __hutch_line < ${state}/directory
+  cd -- "$__hutch_line" || cd -- ${shellQuote(settings.buildTop)}
   if [ -e ${state}/phase ]; then IFS= read -r HUTCH_PHASE < ${state}/phase; fi
 } 2>/dev/null
 `;

@@ -94,9 +94,15 @@ export const deviceOf = (status: Status): number =>
   status.view.getUint32(136, true) * 0x1_0000_0000 + status.view.getUint32(140, true);
 /** The mount that the file is on; tells bind mounts of one device apart. 0 before Linux 5.8. */
 export const mountOf = (status: Status): number => u64(status.view, 144);
+
+function nanoseconds(view: DataView, offset: number): bigint {
+  return view.getBigInt64(offset, true) * 1_000_000_000n + BigInt(view.getUint32(offset + 8, true));
+}
+
 /** Modification time in nanoseconds since the epoch. */
-export const modifiedOf = (status: Status): bigint =>
-  status.view.getBigInt64(112, true) * 1_000_000_000n + BigInt(status.view.getUint32(120, true));
+export const modifiedOf = (status: Status): bigint => nanoseconds(status.view, 112);
+/** When the inode last changed, in nanoseconds since the epoch; nobody can set it. */
+export const changedOf = (status: Status): bigint => nanoseconds(status.view, 96);
 
 /** Access and modification time as the two timespecs that utimensat(2) takes, written into `times` (32 bytes). */
 export function copyTimes(status: Status, times: Uint8Array): void {

@@ -66,7 +66,7 @@ const PREFIX = new TextEncoder().encode("@nix ");
 export function parseBuildLog(pieces: Iterable<Uint8Array, boolean | undefined>): BuildLog {
   const phases: string[] = [];
   let rest = new Uint8Array(0); // the start of a line whose end is in the next piece
-  let skipping = false; // inside a line that is too long to matter
+  let skipping = false; // inside a line that is no message
   let seen = 0;
   const iterator = pieces[Symbol.iterator]();
   for (;;) {
@@ -85,14 +85,22 @@ export function parseBuildLog(pieces: Iterable<Uint8Array, boolean | undefined>)
       start = end + 1;
     }
     const tail = next.value.subarray(start);
-    if (rest.length + tail.length > MAX_LINE) skipping = true;
-    rest = skipping ? new Uint8Array(0) : Uint8Array.from(Buffer.concat([rest, tail]));
+    if (!skipping) {
+      const line = Uint8Array.from(Buffer.concat([rest, tail]));
+      skipping = line.length > MAX_LINE || !startsLikeMessage(line);
+      rest = skipping ? new Uint8Array(0) : line;
+    }
     if (seen > MAX_LOG) return { phases, complete: false };
   }
 }
 
+/** Whether the line, as far as it goes, may be one of Nix's messages. */
+function startsLikeMessage(line: Uint8Array): boolean {
+  return PREFIX.every((byte, i) => i >= line.length || line[i] === byte);
+}
+
 function addPhase(line: Uint8Array, phases: string[]): void {
-  if (line.length > MAX_LINE || !PREFIX.every((byte, i) => line[i] === byte)) return;
+  if (line.length > MAX_LINE || !startsLikeMessage(line)) return;
   const phase = parseSetPhase(decodeBytes(line));
   if (phase === undefined) return;
   if (phases.length >= MAX_PHASES) phases.shift(); // a log that floods: the last ones matter

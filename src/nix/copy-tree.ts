@@ -85,7 +85,7 @@ const PAUSE_EVERY_MS = 25;
  */
 export async function copyTree(source: string, destination: string, options: CopyOptions = {}): Promise<CopyResult> {
   options.signal?.throwIfAborted();
-  const from = call("openat", AT.fdcwd, source, OPEN.readOnly | OPEN.directory | OPEN.closeOnExec);
+  const from = openTop(source);
   let into = -1;
   try {
     call("mkdirat", AT.fdcwd, destination, 0o700);
@@ -118,6 +118,18 @@ export async function copyTree(source: string, destination: string, options: Cop
     closeQuietly(from);
     if (into >= 0) closeQuietly(into);
   }
+}
+
+/** The source itself may be named by a link. */
+function openTop(source: string): number {
+  const flags = OPEN.readOnly | OPEN.directory | OPEN.closeOnExec;
+  const fd = rawCall("openat", AT.fdcwd, source, flags | OPEN.noAtime);
+  return fd === -ERRNO.EPERM ? call("openat", AT.fdcwd, source, flags) : checkedOpen(fd, source);
+}
+
+function checkedOpen(result: number, path: string): number {
+  if (result < 0) throw systemError(`open ${path}`, -result);
+  return result;
 }
 
 function explain(error: unknown, source: string, destination: string): unknown {
@@ -220,7 +232,6 @@ async function copyRegular(copier: Copier, from: number, into: number, name: Uin
       copier.bytes += bytes;
       if (bytes >= 1 << 20) await pause(copier);
     }
-    // a pause may have lent `status` to nobody: one copier is one walk
     finish(copier, source, target, join(path, name));
   } finally {
     closeQuietly(source);

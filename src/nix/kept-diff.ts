@@ -7,6 +7,7 @@ import { HutchError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import {
   AT,
+  changedOf,
   closeQuietly,
   FILE_TYPE,
   modeOf,
@@ -40,8 +41,8 @@ export interface Change {
 const OWN_FILES: ReadonlySet<string> = new Set(["env-vars", ".attrs.sh", ".attrs.json"]);
 
 /**
- * Compare the copy with the kept directory; host paths. Files of equal size and modification time are equal, all
- * others are compared by content. Sorted by path. @throws SystemError when something cannot be read
+ * Compare the copy with the kept directory; host paths. Files of equal size and modification time are taken as equal,
+ * all others are compared by content. Sorted by path. @throws SystemError when something cannot be read
  */
 export function compareTrees(kept: string, copy: string): readonly Change[] {
   const changes: Change[] = [];
@@ -122,7 +123,7 @@ function compareEntries(before: number, after: number, name: Uint8Array, path: s
     withOpen(before, name, path, (a) => withOpen(after, name, path, (b) => compareDirectories(a, b, path, changes)));
   } else if (type === FILE_TYPE.symlink) {
     if (nameText(readLink(before, name)) !== nameText(readLink(after, name))) what.push("content");
-  } else if (type === FILE_TYPE.regular && !(sizeOf(old) === sizeOf(now) && modifiedOf(old) === modifiedOf(now))) {
+  } else if (type === FILE_TYPE.regular && !untouched(old, now)) {
     const same =
       sizeOf(old) === sizeOf(now) &&
       withOpen(before, name, path, (a) => withOpen(after, name, path, (b) => sameContent(a, b)));
@@ -133,6 +134,15 @@ function compareEntries(before: number, after: number, name: Uint8Array, path: s
   if (what.length === 0) return;
   const binary = type === FILE_TYPE.regular && withOpen(after, name, path, isBinary);
   changes.push({ kind: "changed", path, type, what, binary });
+}
+
+// the kernel's clock for files ticks every 1 to 10 ms: within a tick two writes have one time
+const TICK = 20_000_000n;
+
+/** Whether the copy's file is surely as it was copied: its size and time are the kept file's, and it was not copied within the same tick. */
+function untouched(old: Status, now: Status): boolean {
+  if (sizeOf(old) !== sizeOf(now) || modifiedOf(old) !== modifiedOf(now)) return false;
+  return changedOf(now) - modifiedOf(now) > TICK;
 }
 
 function fill(fd: number, buffer: Uint8Array): number {

@@ -52,22 +52,23 @@ if [ -e "$__hutch_state/variables" ]; then source "$__hutch_state/variables"; fi
 cd "$__hutch_dir" || exit 2
 __hutch_defined() { [ -n "\${!1:-}" ] || declare -F "$1" >/dev/null; }
 __hutch_phases() {
-  local list=\${phases[*]:-} name
-  if [ -z "$list" ] && declare -F definePhases >/dev/null; then definePhases; list=\${phases[*]:-}; fi
-  if [ -z "$list" ]; then list="${STANDARD_PHASES}"; fi
-  for name in $list; do if __hutch_defined "$name"; then echo "$name"; fi; done
+  __hutch_list=\${phases[*]:-}
+  if [ -z "$__hutch_list" ] && declare -F definePhases >/dev/null; then definePhases; __hutch_list=\${phases[*]:-}; fi
+  if [ -z "$__hutch_list" ]; then __hutch_list="${STANDARD_PHASES}"; fi
+  for __hutch_name in $__hutch_list; do if __hutch_defined "$__hutch_name"; then echo "$__hutch_name"; fi; done
 }
+# in a subshell, and without locals: they would hide what the build calls so, and bash 5.2 refuses them in an EXIT trap
+# that a failing command inside eval has set off
 __hutch_save() {
-  local letter name names=() flags
   (set -o posix; export -p) > "$__hutch_state/exports"
-  for letter in {a..z} {A..Z} _; do eval "names+=(\\"\\\${!$letter@}\\")"; done
-  for name in "\${names[@]}"; do
-    case $name in
-      BASH*|__hutch_*|_|DIRSTACK|EUID|UID|PPID|FUNCNAME|GROUPS|SHELLOPTS|PIPESTATUS|LINENO|SECONDS|RANDOM|SRANDOM|EPOCH*|HISTCMD|IFS|OPT*|PWD|OLDPWD|SHLVL|exitCode|letter|name|names|flags) continue ;;
+  __hutch_names=()
+  for __hutch_name in {a..z} {A..Z} _; do eval "__hutch_names+=(\\"\\\${!$__hutch_name@}\\")"; done
+  for __hutch_name in "\${__hutch_names[@]}"; do
+    case $__hutch_name in
+      BASH*|__hutch_*|_|DIRSTACK|EUID|UID|PPID|FUNCNAME|GROUPS|SHELLOPTS|PIPESTATUS|LINENO|SECONDS|RANDOM|SRANDOM|EPOCH*|HISTCMD|IFS|OPT*|PWD|OLDPWD|SHLVL|exitCode) continue ;;
     esac
-    flags=\${!name@a}
-    case $flags in *r*|*x*) continue ;; esac
-    declare -p "$name" 2>/dev/null || :
+    case \${!__hutch_name@a} in *r*|*x*) continue ;; esac
+    declare -p "$__hutch_name" 2>/dev/null || :
   done > "$__hutch_state/variables"
   echo "$PWD" > "$__hutch_state/directory"
   if [ -n "\${curPhase:-}" ]; then echo "$curPhase" > "$__hutch_state/phase"; fi
@@ -84,16 +85,18 @@ if [ "$__hutch_verb" = from ]; then
   if [ -z "$__hutch_seen" ]; then trap - EXIT; echo "phase: $__hutch_wanted is not one of the build's phases; see phases" >&2; exit 2; fi
 fi
 __hutch_leave() {
-  local status=$?
+  __hutch_status=$?
   set +e
+  case \${__hutch_had-same} in yes) phases=$__hutch_old ;; "") unset phases ;; esac
   (__hutch_save)
-  if declare -F exitHandler >/dev/null; then (exit $status); exitHandler; fi
-  return $status
+  if declare -F exitHandler >/dev/null; then (exit $__hutch_status); exitHandler; fi
+  exit $__hutch_status
 }
 trap __hutch_leave EXIT
 if declare -F runPhase >/dev/null; then
   for __hutch_name in $__hutch_todo; do runPhase "$__hutch_name"; done
 else
+  __hutch_had=\${phases+yes} __hutch_old=\${phases[*]:-} # to be put back: the phases are not what the build changed
   unset buildCommand buildCommandPath # else genericBuild would run that instead of the phases
   phases=$__hutch_todo
   genericBuild

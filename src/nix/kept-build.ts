@@ -3,7 +3,7 @@
  * its `build/` (Nix 2.18.5 on) or `b/` (Lix), or the parent of those; and its env-vars file.
  */
 
-import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { decodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { buildFacts, type BuildFacts, type EnvVar, parseEnvVars } from "./env-vars.ts";
@@ -43,7 +43,8 @@ const LAYERS = ["build", "b"];
  */
 export function findKeptBuild(path: string): KeptBuild {
   const given = enter(path);
-  const candidates = [given, ...LAYERS.map((layer) => `${given}/${layer}`)];
+  // a builder may have left links by these names, to where only the caller may go
+  const candidates = [given, ...LAYERS.map((layer) => `${given}/${layer}`).filter((path) => !isLink(path))];
   const found = candidates.map((directory) => ({ directory, envVars: envVarsState(directory, path) }));
   const best =
     found.find(({ envVars }) => envVars === "readable") ??
@@ -88,6 +89,14 @@ function refusal(error: unknown, path: string): UsageError {
       hint: `run: sudo nix-build-shell ${quote(path)}`,
     });
   return new UsageError(`${path}: ${code ?? String(error)}`);
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch {
+    return false; // not there, or behind a directory that may not be entered: said later
+  }
 }
 
 function isDirectory(path: string): boolean {

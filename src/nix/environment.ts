@@ -6,6 +6,7 @@
 import { encodeBytes } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { type Derivation, isFixedOutput } from "./derivation.ts";
+import { envVar, type EnvVar } from "./env-vars.ts";
 import { formatBase32 } from "./store-path.ts";
 import { type ReferenceGraph, structuredAttributes } from "./structured-attributes.ts";
 
@@ -116,4 +117,20 @@ function impureNames(derivation: Derivation, json: string | undefined): readonly
 
 function words(text: string | undefined): string[] {
   return (text ?? "").split(/[ \t\n\r]+/).filter((word) => word !== "");
+}
+
+const SHELL_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * What stands in for a missing `env-vars`: the builder's variables, and SHELL, which stdenv sets only later: the
+ * attribute `shell` or `SHELL`, else the builder where it is a shell. Attributes that are no shell names are left out, as
+ * bash does. Without such a shell there is no SHELL in the list.
+ */
+export function rebuiltVariables(derivation: Derivation, environment: BuildEnvironment): readonly EnvVar[] {
+  const { builder, env } = derivation;
+  const shell =
+    env.get("shell") ?? env.get("SHELL") ?? (/\/(?:bash|sh|dash|busybox)$/.test(builder) ? builder : undefined);
+  const variables = new Map([...environment.env].filter(([name]) => SHELL_NAME.test(name)));
+  if (shell !== undefined) variables.set("SHELL", shell);
+  return [...variables].map(([name, value]) => envVar(name, value));
 }

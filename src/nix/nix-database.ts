@@ -9,10 +9,10 @@
  */
 
 import { Database, constants } from "bun:sqlite";
-import { copyFileSync, mkdtempSync, statSync } from "node:fs";
+import { copyFileSync, lstatSync, mkdtempSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { HutchError } from "../errors.ts";
-import { type Derivation, parseDerivation } from "./derivation.ts";
+import { type Derivation, outputPaths, parseDerivation } from "./derivation.ts";
 import { removeTree } from "./remove-tree.ts";
 import { formatBase32, onHost, type Store } from "./store-path.ts";
 import type { PathInfo, ReferenceGraph } from "./structured-attributes.ts";
@@ -195,6 +195,21 @@ export function inputClosure(
   const valid = [...direct].filter((path) => database.isValid(path));
   missing.push(...[...direct].filter((path) => !database.isValid(path)));
   return { paths: database.closure(valid), missing };
+}
+
+/**
+ * What a failed build has left at its outputs' paths (Nix moves it out of the sandbox "for easier debugging"): output
+ * name → store path, for those that are in the store without being valid.
+ */
+export function partialOutputs(
+  database: NixDatabase,
+  store: Store,
+  derivation: Derivation,
+): ReadonlyMap<string, string> {
+  const left = [...outputPaths(derivation)].filter(
+    ([, path]) => !database.isValid(path) && lstatSync(onHost(store, path), { throwIfNoEntry: false }) !== undefined,
+  );
+  return new Map(left);
 }
 
 /** {@link parseDerivation} of a text that came from `path`, with the path in its errors. */

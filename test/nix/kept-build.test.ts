@@ -3,11 +3,11 @@ import * as fs from "node:fs";
 import { decodeBytes } from "../../src/bytes.ts";
 import { failedPhase, logPaths, readBuildLog, readLogFile } from "../../src/nix/build-log.ts";
 import { formatDerivation, parseDerivation } from "../../src/nix/derivation.ts";
-import { buildEnvironment } from "../../src/nix/environment.ts";
+import { buildEnvironment, rebuiltVariables } from "../../src/nix/environment.ts";
 import { formatEnvVars, parseEnvVars, valueOf } from "../../src/nix/env-vars.ts";
-import { findKeptBuild, readBuildVariables } from "../../src/nix/kept-build.ts";
+import { checkBuildVariables, findKeptBuild, readBuildVariables } from "../../src/nix/kept-build.ts";
 import { findDerivation, readDerivation, readDerivationFile } from "../../src/nix/kept-derivation.ts";
-import { askDatabase, inputClosure, referenceGraph } from "../../src/nix/nix-database.ts";
+import { askDatabase, inputClosure, partialOutputs, referenceGraph } from "../../src/nix/nix-database.ts";
 import { onHost, type Store } from "../../src/nix/store-path.ts";
 import { run, workshop, type Workshop } from "./builds.ts";
 
@@ -117,6 +117,19 @@ describe("a real failed build", () => {
     expect(path).not.toBe("");
   });
 
+  test("the output that it has left is found, and only that", () => {
+    const left = (directory: string) => {
+      const { derivation } = findDerivation(store, readBuildVariables(findKeptBuild(directory), store));
+      return askDatabase(store, (db) => [...partialOutputs(db, store, derivation).values()]);
+    };
+    expect(left(kept)).toEqual([]);
+    // made by hand: Nix 2.8 moves what a build in a chroot store has left to the machine's own /nix/store
+    const { out = "" } = readBuildVariables(findKeptBuild(kept), store);
+    fs.mkdirSync(onHost(store, out));
+    expect(left(kept)).toEqual([out]);
+    fs.rmdirSync(onHost(store, out));
+  });
+
   test("phases by name: a build that fails in another", () => {
     const { kept: other } = shop.fail("package.nix", ["--argstr", "failIn", "buildPhase", "--argstr", "name", "other"]);
     const build = readBuildVariables(findKeptBuild(other), store);
@@ -177,6 +190,23 @@ describe("the environment rebuilt from the derivation", () => {
     for (const name of ["SAMPLE_IMPURE", "http_proxy", "NIX_OUTPUT_CHECKED", "TMPDIR", "HOME", "buildPhase"])
       expect([name, env.get(name)]).toEqual([name, seen.get(name)]);
     expect(env.get("NIX_OUTPUT_CHECKED")).toBe("1");
+  });
+
+  test("stands in for an env-vars that was never written: what it has of the real one is the same", () => {
+    const { kept: silent } = shop.fail("package.nix", ["--argstr", "noDump", "1", "--argstr", "name", "sample"]);
+    expect(findKeptBuild(silent).envVars).toBe("absent");
+    const args = ["--argstr", "name", "sample", "--argstr", "noDump", "2"]; // another value that dumps
+    const real = variables(shop.fail("package.nix", args).kept);
+    const { derivation } = findDerivation(store, { out: real.get("out") });
+    const rebuilt = rebuiltVariables(
+      derivation,
+      buildEnvironment(derivation, { cores: Number(real.get("NIX_BUILD_CORES")) }),
+    );
+    const build = checkBuildVariables(parseEnvVars(formatEnvVars(rebuilt)), store, "the derivation");
+    expect(build.shell).toBe(real.get("SHELL") ?? "");
+    const later = new Set(["PATH", "PWD", "OLDPWD", "SHLVL", "CONFIG_SHELL", "SOURCE_DATE_EPOCH", "BUILT_BY"]); // stdenv's
+    const differing = [...real].filter(([name, value]) => !later.has(name) && valueOf(rebuilt, name) !== value);
+    expect(differing).toEqual([]);
   });
 
   test("the basics cannot be overridden, PATH and HOME can", () => {

@@ -195,6 +195,36 @@ describe("the shell", () => {
     expect(shell('printf %s "${PS1@P}"', { ...facts(), phase: undefined }).stdout).toStartWith("[sample-1] ");
   });
 
+  test("on a terminal: prompt, line editing, phases", async () => {
+    prepare();
+    const startup = shellStartup({ shell: bash, buildTop: top, stateDirectory: state }, facts());
+    fs.writeFileSync(`${state}/startup`, startup);
+    let screen = "";
+    let notify = () => {};
+    const shown = async (text: string) => {
+      while (!screen.includes(text)) await new Promise<void>((resolve) => (notify = resolve));
+      screen = screen.slice(screen.indexOf(text) + text.length);
+    };
+    const child = Bun.spawn([bash, "--noprofile", "--rcfile", `${state}/startup`, "-i"], {
+      env: { TERM: "xterm" },
+      cwd: "/",
+      terminal: {
+        cols: 200,
+        rows: 50,
+        data: (_, bytes) => {
+          screen += new TextDecoder().decode(bytes);
+          notify();
+        },
+      },
+    });
+    await shown("[sample-1:checkPhase] ");
+    child.terminal?.write("phase --from unpackPhaseX\x7f\r"); // a deleted character: the line is edited
+    await shown("mode fast, built by me");
+    await shown("[sample-1:checkPhase] ");
+    child.terminal?.write("exit 5\r");
+    expect(await child.exited).toBe(5);
+  });
+
   test("the greeting", () => {
     expect(greeting(facts())).toBe(
       "sample-1, failed in checkPhase; kept in /tmp/nix-build-sample.drv-0; changes are thrown away",

@@ -4,6 +4,8 @@ import { rawCall, systemError } from "../libc/call.ts";
 import { allocatedOf, ERRNO, type Status, sizeOf } from "../libc/files.ts";
 
 const SMALL = 64 * 1024; // up to here a read and a write are cheaper than the in-kernel copy
+/** Bytes of the buffer that {@link copyData} is lent: one for a whole walk, since a new one each time costs more than the copy. */
+export const BUFFER_SIZE: number = 256 * 1024;
 const CHUNK = 8 << 20;
 const SEEK_SET = 0;
 const SEEK_DATA = 3;
@@ -13,18 +15,30 @@ const SEEK_HOLE = 4;
 const NOT_IN_KERNEL: readonly number[] = [ERRNO.EXDEV, ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.ENOTSUP, ERRNO.EPERM];
 
 /**
- * Copy all data of `source` to the empty file `target`, holes as holes; both at offset 0. `status` is the source's.
- * Yields the bytes copied since the last yield, so that the caller can stop in between. @throws SystemError
+ * Copy all data of `source` to the empty file `target`, holes as holes; both at offset 0. `status` is the source's;
+ * `buffer` has {@link BUFFER_SIZE} bytes. Yields the bytes copied since the last yield, so that the caller can stop in between. @throws SystemError
  */
-export function* copyData(source: number, target: number, status: Status, path: string): Generator<number> {
+export function* copyData(
+  source: number,
+  target: number,
+  status: Status,
+  buffer: Uint8Array,
+  path: string,
+): Generator<number> {
   const size = sizeOf(status);
   if (size === 0) return;
-  if (allocatedOf(status) < size) return yield* copySparse(source, target, size, path);
-  if (size > SMALL) return yield* copyRange(source, target, size, path);
-  yield copyThrough(source, target, size, new Uint8Array(size), path);
+  if (allocatedOf(status) < size) return yield* copySparse(source, target, size, buffer, path);
+  if (size > SMALL) return yield* copyRange(source, target, size, buffer, path);
+  yield copyThrough(source, target, size, buffer, path);
 }
 
-function* copySparse(source: number, target: number, size: number, path: string): Generator<number> {
+function* copySparse(
+  source: number,
+  target: number,
+  size: number,
+  buffer: Uint8Array,
+  path: string,
+): Generator<number> {
   for (let at = 0; at < size;) {
     const data = rawCall("lseek", source, at, SEEK_DATA);
     if (data === -ERRNO.ENXIO) break; // nothing but a hole up to the end
@@ -33,14 +47,20 @@ function* copySparse(source: number, target: number, size: number, path: string)
     if (hole < 0) fail("lseek", path, hole);
     rawCall("lseek", source, data, SEEK_SET);
     rawCall("lseek", target, data, SEEK_SET);
-    yield* copyRange(source, target, Math.min(hole, size) - data, path);
+    yield* copyRange(source, target, Math.min(hole, size) - data, buffer, path);
     at = hole;
   }
   const failed = rawCall("ftruncate", target, size);
   if (failed < 0) fail("ftruncate", path, failed);
 }
 
-function* copyRange(source: number, target: number, length: number, path: string): Generator<number> {
+function* copyRange(
+  source: number,
+  target: number,
+  length: number,
+  buffer: Uint8Array,
+  path: string,
+): Generator<number> {
   let left = length;
   while (left > 0) {
     const done = rawCall("copy_file_range", source, null, target, null, Math.min(left, CHUNK), 0);
@@ -50,8 +70,7 @@ function* copyRange(source: number, target: number, length: number, path: string
     left -= done;
     yield done;
   }
-  const buffer = left > 0 ? new Uint8Array(Math.min(left, 1 << 20)) : undefined;
-  while (buffer !== undefined && left > 0) {
+  while (left > 0) {
     const done = copyThrough(source, target, Math.min(left, buffer.length), buffer, path);
     if (done === 0) return;
     left -= done;
@@ -63,13 +82,13 @@ function* copyRange(source: number, target: number, length: number, path: string
 function copyThrough(source: number, target: number, length: number, buffer: Uint8Array, path: string): number {
   let got = 0;
   while (got < length) {
-    const count = rawCall("read", source, buffer.subarray(got), length - got);
+    const count = rawCall("read", source, got === 0 ? buffer : buffer.subarray(got), length - got);
     if (count < 0) fail("read", path, count);
     if (count === 0) break;
     got += count;
   }
   for (let done = 0; done < got;) {
-    const count = rawCall("write", target, buffer.subarray(done), got - done);
+    const count = rawCall("write", target, done === 0 ? buffer : buffer.subarray(done), got - done);
     if (count < 0) fail("write", path, count);
     done += count;
   }

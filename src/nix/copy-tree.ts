@@ -31,7 +31,7 @@ import {
   statusBuffer,
   userOf,
 } from "../libc/files.ts";
-import { copyAttributes, copyData } from "./copy-file.ts";
+import { BUFFER_SIZE, copyAttributes, copyData } from "./copy-file.ts";
 import { removeTree } from "./remove-tree.ts";
 
 /** What has been copied so far: entries of every type, and bytes of file data. */
@@ -66,6 +66,7 @@ interface Copier {
   readonly options: CopyOptions;
   readonly status: Status;
   readonly times: Uint8Array;
+  readonly buffer: Uint8Array;
   /** `device:inode` of files with several names → where the first copy of it is, below the destination. */
   readonly linked: Map<string, string>;
   readonly skipped: Skipped[];
@@ -95,6 +96,7 @@ export async function copyTree(source: string, destination: string, options: Cop
         options,
         status: statusBuffer(),
         times: new Uint8Array(32),
+        buffer: new Uint8Array(BUFFER_SIZE),
         linked: new Map(),
         skipped: [],
         destination: into,
@@ -228,7 +230,7 @@ async function copyRegular(copier: Copier, from: number, into: number, name: Uin
     if (linksOf(status) > 1 && linkToCopy(copier, into, name, path)) return;
     const flags = OPEN.writeOnly | OPEN.create | OPEN.exclusive | OPEN.noFollow | OPEN.closeOnExec;
     target = created(rawCall("openat", into, name, flags, 0o600), join(path, name));
-    for (const bytes of copyData(source, target, status, join(path, name))) {
+    for (const bytes of copyData(source, target, status, copier.buffer, join(path, name))) {
       copier.bytes += bytes;
       if (bytes >= 1 << 20) await pause(copier);
     }

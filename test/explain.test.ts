@@ -69,7 +69,7 @@ const ACTIONS = {
   directory: [{ op: "directory", path: "/d", mode: 0o1777, make: { tree: "t", at: "/" } }, "mkdir /d 1777"],
   file: [{ op: "file", path: "/f", mode: 0o44, content: "x", make: { tree: "t", at: "/" } }, "write /f 0044"],
   symlink: [{ op: "symlink", path: "/l", to: "../t", make: { tree: "t", at: "/" } }, "link /l → ../t"],
-  mask: [{ op: "mask", path: "/proc/keys" }, "cover /proc/keys"],
+  mask: [{ op: "mask", path: "/proc/keys", kind: "file" }, "cover /proc/keys"],
   "read-only": [{ op: "read-only", path: "/proc/sys" }, "remount /proc/sys (ro)"],
   "seal-root": [{ op: "seal-root" }, "remount / (ro)"],
   write: [{ op: "write", path: "/f", text: "a\nb" }, 'write "a\\nb" > /f'],

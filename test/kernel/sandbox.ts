@@ -4,7 +4,7 @@
  */
 
 import { chmodSync, copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
-import { readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FALLBACK_RANGE } from "../../src/defaults.ts";
@@ -56,6 +56,7 @@ const executable = placeExecutable();
 export function makeRoot(): string {
   const root = makeFolder();
   for (const name of ["bin", "etc", "tmp", "proc", "dev", "data"]) mkdirSync(join(root, name));
+  for (const name of ["one", "motd"]) writeFileSync(join(root, "etc", name), "");
   place(need("busybox", "busybox-static"), join(root, "bin/busybox"));
   for (const name of [
     "sh",
@@ -146,7 +147,8 @@ export async function waitReady(argv: readonly string[]): Promise<Running> {
     text += value;
   }
   const [init = -1] = childrenOf(child.pid);
-  const program = childrenOf(init)[0] ?? init;
+  // With --no-init PID 1 is the program, which may have children of its own.
+  const program = status(init, "Name") === "hutch-init" ? (childrenOf(init)[0] ?? -1) : init;
   const end = async () => {
     await child.stdin.end();
     let rest = "";

@@ -36,7 +36,7 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
     if (given !== undefined)
-      throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
+      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
   }
   const [rootWord, ...rest] = parsed.operands;
   if (rootWord === undefined)
@@ -79,7 +79,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
       args: command,
       env,
       searchPath: path === "" ? [] : path.split(":"),
-      cwd: (workdir === undefined ? "/" : values.tidyPath(workdir.value) || "/") as SandboxPath,
+      cwd: workingDirectory(workdir?.value ?? "/"),
       uid: user.uid,
       gid: user.gid,
       additionalGids: user.additionalGids,
@@ -182,6 +182,11 @@ function readEnvFile(path: string, words: string): string {
 function chooseInit(parsed: Parsed): boolean {
   if (has(parsed, "init") && has(parsed, "no-init")) throw new UsageError("--init and --no-init contradict each other");
   return !has(parsed, "no-init");
+}
+
+/** Tidy when it is absolute; anything else is left for validate.ts to refuse. */
+function workingDirectory(word: string): SandboxPath {
+  return (word.startsWith("/") ? values.tidyPath(word) || "/" : word) as SandboxPath;
 }
 
 /** How many descriptors to pass on; each must be open, and meant to be inherited. */

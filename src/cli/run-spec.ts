@@ -1,19 +1,18 @@
 /** `hutch run`'s command line → Spec. */
 
 import type { ArgsDef } from "citty";
-import { chooseCapabilities } from "../process/capabilities.ts";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
 import { isTerminal, readFile, readTextInside } from "../libc/files.ts";
-import { profileFilter } from "../process/filter.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
-import { ARCH, rawCall } from "../libc/call.ts";
+import { rawCall } from "../libc/call.ts";
 import { F_GETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
+import { chooseRights } from "./security-options.ts";
 import * as values from "./values.ts";
 
 /** What docker's options that hutch has no use for are answered with. */
@@ -59,11 +58,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   const user = findUser(parsed, root);
   const env = environment(parsed, hostname, user.home);
   const init = chooseInit(parsed);
-  const capabilities = chooseCapabilities(
-    defaults.DEFAULT_CAPABILITIES,
-    all(parsed, "cap-add").map(({ value }) => value),
-    all(parsed, "cap-drop").map(({ value }) => value),
-  );
+  const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
   const network = oneOf(parsed, "network", ["none", "host"], "none");
   const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
@@ -84,10 +79,11 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
       gid: user.gid,
       additionalGids: user.additionalGids,
       umask: defaults.DEFAULT_UMASK,
-      capabilities,
+      capabilities: rights.capabilities,
       rlimits: all(parsed, "ulimit").map(values.parseUlimit),
       noNewPrivileges: true,
-      seccomp: await profileFilter("default", { pid1: !init, arch: ARCH, capabilities }),
+      seccomp: rights.seccomp,
+      ...(rights.seccompFlags.length === 0 ? {} : { seccompFlags: rights.seccompFlags }),
       preserveFds: preserveFds(parsed),
     },
     hostname,
@@ -96,8 +92,9 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
     namespaces,
     idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
-    maskedPaths: defaults.MASKED_PATHS,
-    readonlyPaths: defaults.READONLY_PATHS,
+    maskedPaths: rights.maskedPaths,
+    readonlyPaths: rights.readonlyPaths,
+    security: rights.security,
     init,
     words: wordsOf(parsed),
   };
@@ -114,6 +111,9 @@ const FIELDS: Readonly<Record<string, string>> = {
   "cap-add": "capabilities",
   "cap-drop": "capabilities",
   "preserve-fds": "preserveFds",
+  security: "security",
+  seccomp: "seccomp",
+  "seccomp-fd": "seccomp",
 };
 
 function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {

@@ -14,6 +14,7 @@ export const SYSCALLS = {
   clone: { x64: 56, arm64: 220 },
   close: { x64: 3, arm64: 57 },
   close_range: { x64: 436, arm64: 436 },
+  copy_file_range: { x64: 326, arm64: 285 },
   dup3: { x64: 292, arm64: 24 },
   execve: { x64: 59, arm64: 221 },
   execveat: { x64: 322, arm64: 281 },

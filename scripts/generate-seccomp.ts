@@ -38,7 +38,7 @@ function precompiledFilters(): ReadonlyMap<string, Uint8Array> {
 function decidingCapabilities(): readonly string[] {
   const rules = hutchProfile("default", { pid1: false }).syscalls ?? [];
   const named = rules.flatMap(({ includes, excludes }) => [...(includes?.caps ?? []), ...(excludes?.caps ?? [])]);
-  return [...new Set(named)].sort();
+  return [...new Set(named)].toSorted();
 }
 
 /** The text of seccomp-precompiled.ts. */

@@ -103,15 +103,16 @@ function mounts(spec: Spec, host: HostFacts): void {
 }
 
 /** Ids must be in the map, or the kernel would refuse them in the middle of the launch. */
-function ids(spec: Spec, host: HostFacts): void {
-  const { uidMappings, gidMappings } = idPlan(spec, host);
+function mappedIds(spec: Spec, host: HostFacts): void {
+  const { kind, uidMappings, gidMappings } = idPlan(spec, host);
   const mapped = (list: typeof uidMappings, id: number) =>
     list.some(({ containerID, size }) => id >= containerID && id < containerID + size);
   const { uid, gid, additionalGids } = spec.process;
   if (!mapped(uidMappings, uid)) {
     throw new UsageError(`uid ${uid} is outside of the sandbox's ids`, { ...words(spec, "user"), hint: "0 to 65535" });
   }
-  for (const id of [gid, ...additionalGids]) {
+  // A map of one's own denies setgroups(2): the program goes without the groups that its name would have brought.
+  for (const id of kind === "held" ? [gid, ...additionalGids] : [gid]) {
     if (!mapped(gidMappings, id)) {
       throw new UsageError(`gid ${id} is outside of the sandbox's ids`, { ...words(spec, "user"), hint: "0 to 65535" });
     }
@@ -140,7 +141,7 @@ function workingDirectory(spec: Spec): void {
   }
 }
 
-const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, ids, rlimits, workingDirectory];
+const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, mappedIds, rlimits, workingDirectory];
 
 /** Check all rules. @throws UsageError for the first one broken. */
 export function validate(spec: Spec, host: HostFacts): void {

@@ -1,12 +1,6 @@
 /** The commands of `hutch`, and the applets that it is when called by another name. Loaded only when they are used. */
 
-import type { Self } from "../launch/launch.ts";
-
-/** What a command is to the rest of the command line. */
-export interface Command {
-  /** Run with the arguments behind the command's name; the exit code, unless the process has become something else. */
-  readonly main: (argv: readonly string[], self: Self) => number | Promise<number>;
-}
+import type { Command } from "./command.ts";
 
 interface Entry {
   readonly summary: string;

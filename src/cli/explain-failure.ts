@@ -4,7 +4,7 @@ import { UsageError } from "../errors.ts";
 import { decodeFailure } from "../launch/failure.ts";
 import { call } from "../libc/call.ts";
 import { readAll } from "../libc/files.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./command.ts";
 
 export const explain: Command = {
   main: ([word]) => {

@@ -20,7 +20,7 @@ export async function main(): Promise<number> {
         hint: "build it with npm run build",
       });
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
-      const { usage } = await import("./usage.ts");
+      const { usage } = await import("./help.ts");
       print(await usage());
       return word === undefined ? 2 : 0;
     }

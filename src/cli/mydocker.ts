@@ -2,7 +2,7 @@
 
 import { UsageError } from "../errors.ts";
 import { launch } from "../launch/launch.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./command.ts";
 import { planFor } from "./run.ts";
 import { parseRun, runSpec } from "./run-spec.ts";
 

@@ -1,5 +1,6 @@
 /** `hutch run`'s command line → Spec. */
 
+import type { ArgsDef } from "citty";
 import { chooseCapabilities } from "../process/capabilities.ts";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
@@ -29,9 +30,9 @@ export interface RunRequest {
   readonly command: readonly string[];
 }
 
-/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`. @throws UsageError */
-export function parseRun(argv: readonly string[]): RunRequest {
-  const parsed = parseOptions(RUN_OPTIONS, argv);
+/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`, `options` being those that are known. @throws UsageError */
+export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS): RunRequest {
+  const parsed = parseOptions(options, argv);
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
     if (given !== undefined)

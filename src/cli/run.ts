@@ -1,14 +1,14 @@
 /** `hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]` and `hutch plan`, which shows what run would do. */
 
-import { UsageError } from "../errors.ts";
+import type { ArgsDef } from "citty";
 import { gatherFacts } from "../host.ts";
 import { launch } from "../launch/launch.ts";
 import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
-import type { Command } from "./commands.ts";
-import { parseOptions } from "./options.ts";
+import type { Command } from "./command.ts";
+import { oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, runSpec } from "./run-spec.ts";
@@ -23,39 +23,34 @@ export function planFor(spec: Spec): Plan {
 }
 
 /** Whether help is asked for among hutch's own options. */
-async function help(name: string, description: string, argv: readonly string[]): Promise<boolean> {
-  if (!argv.includes("--help") || !parseOptions(RUN_OPTIONS, argv).options.has("help")) return false;
+async function help(name: string, description: string, argv: readonly string[], options: ArgsDef): Promise<boolean> {
+  if (!argv.includes("--help") || !parseOptions(options, argv).options.has("help")) return false;
   const { commandUsage } = await import("./usage.ts");
-  print(await commandUsage(name, description, OPERANDS, RUN_OPTIONS));
+  print(await commandUsage(name, description, OPERANDS, options));
   return true;
 }
 
 export const run: Command = {
   main: async (argv, self) => {
-    if (await help("hutch run", "Run a command in a sandbox", argv)) return 0;
+    if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
     return launch(planFor(await runSpec(parseRun(argv))), self);
   },
 };
 
+/** What `hutch plan` takes: all of run's, and how to print. */
+const PLAN_OPTIONS = {
+  ...RUN_OPTIONS,
+  format: { type: "string", valueHint: "text|json", description: "for people, or for programs [text]" },
+} as const satisfies ArgsDef;
+
 export const showPlan: Command = {
   main: async (argv) => {
-    if (await help("hutch plan", "Show what run would do, step by step (--format json for programs)", argv)) return 0;
-    const { format, rest } = takeFormat(argv);
+    if (await help("hutch plan", "Show what run would do, step by step", argv, PLAN_OPTIONS)) return 0;
+    const request = parseRun(argv, PLAN_OPTIONS);
+    const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const made = planFor(await runSpec(parseRun(rest)));
+    const made = planFor(await runSpec(request));
     print(format === "json" ? planToJson(made) : formatPlan(made));
     return 0;
   },
 };
-
-/** `--format text|json`, which plan has beside all of run's options; it may stand anywhere before ROOT. */
-function takeFormat(argv: readonly string[]): { format: "text" | "json"; rest: readonly string[] } {
-  const index = argv.findIndex((word) => word === "--format" || word.startsWith("--format="));
-  if (index < 0) return { format: "text", rest: argv };
-  const word = argv[index] ?? "";
-  const inline = word.includes("=");
-  const value = inline ? word.slice(word.indexOf("=") + 1) : argv[index + 1];
-  const rest = [...argv.slice(0, index), ...argv.slice(index + (inline ? 1 : 2))];
-  if (value !== "json" && value !== "text") throw new UsageError("--format must be text or json", { from: word });
-  return { format: value, rest };
-}

@@ -1,23 +1,9 @@
 /** Help texts, made by citty from the option definitions. */
 
 import { defineCommand, renderUsage, type ArgsDef } from "citty";
-import { COMMANDS } from "./commands.ts";
-import { VERSION } from "./version.ts";
 
-const ESCAPES = /\u001b\[[0-9;]*m/g; // eslint-disable-line no-control-regex -- colours are not for pipes
-
-/** `hutch help`. */
-export async function usage(): Promise<string> {
-  const shown = Object.entries(COMMANDS).filter(([, entry]) => entry.hidden !== true);
-  const subCommands = Object.fromEntries(
-    shown.map(([name, { summary }]) => [name, defineCommand({ meta: { name, description: summary } })]),
-  );
-  const command = defineCommand({
-    meta: { name: "hutch", version: VERSION, description: "a Linux sandbox in one file" },
-    subCommands,
-  });
-  return `${(await renderUsage(command)).replace(ESCAPES, "")}\n`;
-}
+/** Colours are not for pipes. */
+export const ESCAPES = /\u001b\[[0-9;]*m/g;
 
 /** `hutch COMMAND --help`. */
 export async function commandUsage(

@@ -70,7 +70,8 @@ function tmpfs(destination: SandboxPath, words: readonly string[], from: string)
     const value = word.slice(equals + 1);
     if (equals < 0 && isAttribute(word)) attributes.push(word);
     else if (equals < 0 && word === "rw") continue;
-    else if (equals >= 0 && TMPFS_OPTIONS[key]?.test(value) === true) options[key] = value;
+    else if (equals >= 0 && Object.hasOwn(TMPFS_OPTIONS, key) && TMPFS_OPTIONS[key]?.test(value) === true)
+      options[key] = value;
     else
       throw new UsageError(`unknown tmpfs option ${JSON.stringify(word)}`, {
         from,
@@ -87,31 +88,37 @@ export function parseTmpfs({ value, words }: Occurrence): Mount {
   return tmpfs(destination, colon < 0 ? [] : value.slice(colon + 1).split(","), words);
 }
 
+/** Fields of docker's long form by the name that hutch uses. */
+const MOUNT_FIELDS: ReadonlyMap<string, string> = new Map([
+  ["src", "source"],
+  ["dst", "target"],
+  ["destination", "target"],
+  ["ro", "readonly"],
+]);
+
 /** Docker's long form: `type=bind,source=/a,target=/b,readonly` or `type=tmpfs,target=/b,tmpfs-size=64m`. */
 export function parseMount({ value, words }: Occurrence, cwd: string): Mount {
   const fields = new Map<string, string>();
   const flags: string[] = [];
   for (const part of value.split(",")) {
     const equals = part.indexOf("=");
-    if (equals < 0) flags.push(part);
-    else fields.set(part.slice(0, equals), part.slice(equals + 1));
+    const word = equals < 0 ? part : part.slice(0, equals);
+    const key = MOUNT_FIELDS.get(word) ?? word;
+    if (equals < 0 && key !== "readonly") flags.push(part);
+    else if (fields.has(key)) throw new UsageError(`${key} is given twice`, { from: words });
+    else fields.set(key, equals < 0 ? "true" : part.slice(equals + 1));
   }
-  const take = (...names: string[]) => {
-    for (const name of names) {
-      const found = fields.get(name);
-      if (found !== undefined) {
-        fields.delete(name);
-        return found;
-      }
-    }
-    return undefined;
+  const take = (name: string) => {
+    const found = fields.get(name);
+    fields.delete(name);
+    return found;
   };
-  const type = take("type");
-  const source = take("source", "src");
-  const destination = take("target", "destination", "dst");
-  const readonly = take("readonly", "ro");
-  const isReadonly = readonly === "true" || readonly === "1" || flags.includes("readonly") || flags.includes("ro");
-  const rest = flags.filter((flag) => flag !== "readonly" && flag !== "ro" && flag !== "rw");
+  const [type, source, destination, readonly] = [take("type"), take("source"), take("target"), take("readonly")];
+  if (readonly !== undefined && !/^(true|1|false|0)$/.test(readonly))
+    throw new UsageError(`readonly is true or false, not ${JSON.stringify(readonly)}`, { from: words });
+  const isReadonly = readonly === "true" || readonly === "1";
+  if (isReadonly && flags.includes("rw")) throw new UsageError("a mount is either ro or rw", { from: words });
+  const rest = flags.filter((flag) => flag !== "rw");
   if (destination === undefined) throw new UsageError("a mount needs target=", { from: words });
   if (type === "bind") {
     if (source === undefined) throw new UsageError("a bind mount needs source=", { from: words });
@@ -164,10 +171,10 @@ export function parseTimeOffset({ value, words }: Occurrence): TimeOffsets {
   if (!value.includes("=")) return { monotonic: number(value), boottime: number(value) };
   const offsets = { monotonic: 0, boottime: 0 };
   for (const part of value.split(",")) {
-    const [clock, seconds] = part.split("=");
+    const [clock, ...seconds] = part.split("=");
     if (clock !== "monotonic" && clock !== "boottime")
       throw new UsageError(`unknown clock ${JSON.stringify(clock)}`, { from: words });
-    offsets[clock] = number(seconds);
+    offsets[clock] = number(seconds.join("="));
   }
   return offsets;
 }

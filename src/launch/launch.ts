@@ -4,7 +4,7 @@
  */
 
 import { decodeBytes, encodeBytes } from "../bytes.ts";
-import { addressOf, ARCH, call, cString, rawCall, systemError } from "../libc/call.ts";
+import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { readFile, writeAll } from "../libc/files.ts";
 import type { Plan } from "../step.ts";
@@ -77,9 +77,4 @@ function pointers(strings: readonly string[]): { array: BigUint64Array; keep: Ui
     offset += bytes.length + 1;
   });
   return { array, keep };
-}
-
-/** Refuse NUL early, with the user's word. */
-export function checkArguments(args: readonly string[]): void {
-  for (const text of args) cString(text);
 }

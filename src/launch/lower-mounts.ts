@@ -120,7 +120,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
 
   "open-tree": (l, step) => {
     const tree = newTree(l, step.tree);
-    const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | (step.recursive ? c.AT_RECURSIVE : 0);
+    const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | (step.recursive ? c.AT_RECURSIVE : 0);
     l.asm.call("open_tree", [c.AT_FDCWD, step.source, flags], { result: tree });
     if (step.idmapped) {
       // Only the top mount: what is mounted below may be of a kind that cannot be idmapped (proc, sysfs, …).
@@ -246,7 +246,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     ifThere(l, path, (here) => {
       if (kind === "file") {
         // The host's /dev/null: this is before pivot_root, so no root of the user's can stand in for it.
-        l.asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC], { result: cover });
+        l.asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.O_CLOEXEC], { result: cover });
       } else {
         const options = [
           ["mode", "755"],
@@ -261,7 +261,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
   "read-only": (l, { path }) => {
     const cover = l.asm.cell();
     ifThere(l, path, (here) => {
-      const flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
+      const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
       l.asm.call("open_tree", [content(here), "", flags], { result: cover });
       setAttributes(l, cover, attributeBits(["ro", "nosuid", "nodev", "noexec"]), true);
       moveMount(l, cover, here);

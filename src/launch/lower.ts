@@ -150,5 +150,5 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
 
 /** Write the records of one step. */
 export function lower(l: Lowering, step: Action): void {
-  (LOWER[step.op] as Lower<typeof step.op>)(l, step as never);
+  (LOWER[step.op] as Lower<typeof step.op>)(l, step);
 }

@@ -34,7 +34,6 @@ export const EOVERFLOW = -75;
 export const EACCES = -13;
 export const EEXIST = -17;
 export const ENOTDIR = -20;
-export const EINVAL = -22;
 
 export function words32(...values: readonly number[]): Uint8Array {
   return new Uint8Array(Uint32Array.from(values).buffer);

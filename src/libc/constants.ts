@@ -3,7 +3,6 @@
 export const AT_FDCWD = -100;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
-export const AT_SYMLINK_NOFOLLOW = 0x100;
 
 /** open(2). O_DIRECTORY and O_NOFOLLOW differ between architectures: see {@link openFlags}. */
 export const O_RDONLY = 0;
@@ -45,7 +44,6 @@ export const MS_REC = 0x4000;
 export const MS_PRIVATE = 0x40000;
 export const MNT_DETACH = 2;
 export const OPEN_TREE_CLONE = 1;
-export const OPEN_TREE_CLOEXEC = O_CLOEXEC;
 export const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
 export const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 export const FSOPEN_CLOEXEC = 1;
@@ -82,7 +80,6 @@ export const SIGNALS = {
   SIGTSTP: 20,
   SIGXFSZ: 25,
 } as const;
-export const SIG_BLOCK = 0;
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;
@@ -109,7 +106,6 @@ export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
-export const FD_CLOEXEC = 1;
 export const MFD_CLOEXEC = 1;
 
 /** netdevice(7). */
@@ -117,9 +113,6 @@ export const AF_INET = 2;
 export const SOCK_DGRAM_CLOEXEC = 2 | O_CLOEXEC;
 export const SIOCSIFFLAGS = 0x8914;
 export const IFF_UP = 0x1;
-
-/** poll(2). */
-export const POLLHUP = 0x10;
 
 /** getrlimit(2), by OCI's names. */
 export const RLIMITS: Readonly<Record<string, number>> = {

@@ -110,9 +110,9 @@ const MAX_ERRNO = 4095;
  * Reads a profile's text. Whole numbers beyond 2^53 become bigint, so that 64-bit comparisons are exact.
  * @throws UsageError when it is not JSON; checks nothing else (see {@link checkProfile}).
  */
-export function parseSeccompJson(text: string): unknown {
+export function parseSeccompJson(json: string): unknown {
   try {
-    return JSON.parse(text, (_key, value: unknown, context?: { source?: string }) =>
+    return JSON.parse(json, (_key, value: unknown, context?: { source?: string }) =>
       typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
         ? BigInt(context?.source ?? "")
         : value,
@@ -221,10 +221,10 @@ function archWords(value: unknown, path: string): string[] {
 function rawAction(action: Action, number: unknown, name: unknown, numberPath: string, namePath: string): number {
   const data = WITH_DATA.has(action);
   if (isGiven(name) && name !== "") {
-    const word = text(name, namePath);
-    const found = [ERRNO, ERRNO_ALIASES].find((table) => Object.hasOwn(table, word))?.[word];
+    const errorName = text(name, namePath);
+    const found = [ERRNO, ERRNO_ALIASES].find((table) => Object.hasOwn(table, errorName))?.[errorName];
     if (!data) fail(namePath, `${action} carries no error number`);
-    if (found === undefined) fail(namePath, `unknown error name ${JSON.stringify(word)}`);
+    if (found === undefined) fail(namePath, `unknown error name ${JSON.stringify(errorName)}`);
     return (ACTIONS[action] | (found ?? 0)) >>> 0;
   }
   if (isGiven(number)) {

@@ -144,7 +144,7 @@ function plain(first: number, action: number): Range {
 
 function callRanges(byNumber: ReadonlyMap<number, readonly CallRule[]>, otherwise: number): Range[] {
   const ranges: Range[] = [plain(0, otherwise)];
-  for (const [number, rules] of [...byNumber].sort(([a], [b]) => a - b)) {
+  for (const [number, rules] of [...byNumber].toSorted(([a], [b]) => a - b)) {
     const [first] = rules;
     if (first?.conditions.length === 0) {
       // by far the most, and nothing that follows can be more restrictive

@@ -72,43 +72,43 @@ export function closureLayout(closure: Closure, root: RootView): LayoutEntry[] {
         at = at.slice(0, Math.max(at.lastIndexOf("/"), 0));
         continue;
       }
-      const place = `${at}/${component}`;
+      const next = `${at}/${component}`;
       const last = left.every((one) => one === "" || one === ".");
       if (inside !== undefined) {
         const hostPlace = `${inside === "/" ? "" : inside}/${component}`;
         const to = hostLinks.get(hostPlace);
         if (to !== undefined) follow(to);
         else {
-          at = place;
+          at = next;
           inside = hostPlace;
         }
         continue;
       }
-      const own = made.get(place);
+      const own = made.get(next);
       if (own?.kind === "symlink") {
         follow(own.to);
         continue;
       }
       if (own !== undefined) {
-        if (own.kind === "file" && !last) throw new UsageError(`${name}: ${place} is a file, not a directory`);
+        if (own.kind === "file" && !last) throw new UsageError(`${name}: ${next} is a file, not a directory`);
         if (own.kind === "directory") inside = own.source;
-        at = place;
+        at = next;
         continue;
       }
-      const there = root(place);
+      const there = root(next);
       if (there.kind === "symlink") {
         follow(there.to);
         continue;
       }
-      const hostLink = hostLinks.get(place);
+      const hostLink = hostLinks.get(next);
       if (there.kind === "absent" && hostLink !== undefined) {
-        put({ kind: "symlink", path: place, to: hostLink });
+        put({ kind: "symlink", path: next, to: hostLink });
         follow(hostLink);
         continue;
       }
       if (there.kind === "file" && !last)
-        throw new UsageError(`${name}: the root has a file at ${place}, not a directory`);
-      at = place;
+        throw new UsageError(`${name}: the root has a file at ${next}, not a directory`);
+      at = next;
     }
     return inside !== undefined && !made.has(at) ? "covered" : at;
   }

@@ -166,8 +166,8 @@ describe("programs run by chroot in what a layout says", () => {
       const { kind } = host.status(root + path);
       return { kind: kind === "other" ? "file" : kind };
     };
-  const run = (root: string, closure: Closure, command: string[], env: Record<string, string> = {}) =>
-    runInRoot(root, closureLayout(closure, folderView(root)), command, env);
+  const run = (root: string, programs: Closure, command: string[], env: Record<string, string> = {}) =>
+    runInRoot(root, closureLayout(programs, folderView(root)), command, env);
 
   test("bash and ls as real copies", () => {
     using folder = temporary();

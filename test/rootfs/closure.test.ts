@@ -210,8 +210,8 @@ describe("a table of files", () => {
   });
 
   test("files that are taken as they are", () => {
-    const host = tableHost({ ...base, "/data/a": libc, "/link": { link: "data" } });
-    const closure = computeClosure(host, { path: "", cwd: "/data" }, [], ["/link", "a"]);
+    const table = tableHost({ ...base, "/data/a": libc, "/link": { link: "data" } });
+    const closure = computeClosure(table, { path: "", cwd: "/data" }, [], ["/link", "a"]);
     expect(closure.files).toMatchObject([
       { path: "/link", real: "/data", kind: "directory" },
       { path: "/data/a", real: "/data/a", kind: "data" },

@@ -3,7 +3,7 @@
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
 import { closureJson, formatClosure } from "../rootfs/closure-format.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./command.ts";
 import { hostClosure } from "./host-closure.ts";
 import { all, has, oneOf, parseMixed } from "./options.ts";
 import { print } from "./report.ts";

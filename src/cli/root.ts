@@ -6,7 +6,7 @@ import { UsageError } from "../errors.ts";
 import { formatSize } from "../rootfs/closure-format.ts";
 import { writeClosure } from "../rootfs/tree.ts";
 import type { Written } from "../rootfs/tree-writer.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./command.ts";
 import { hostClosure } from "./host-closure.ts";
 import { all, has, last, parseMixed } from "./options.ts";
 import { oneLine, print } from "./report.ts";

@@ -21,6 +21,16 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./run.ts")).showPlan,
   },
+  closure: {
+    summary: "list what a program of this machine needs to run",
+    passesStatus: false,
+    load: async () => (await import("./closure.ts")).closure,
+  },
+  root: {
+    summary: "write programs with what they need as a directory",
+    passesStatus: false,
+    load: async () => (await import("./root.ts")).root,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     passesStatus: true,

@@ -4,7 +4,7 @@ import type { ArgsDef } from "citty";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readTextInside } from "../libc/files.ts";
+import { isTerminal, readFile, readText, readTextInside } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
@@ -224,13 +224,24 @@ async function mountsOf(
   base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
   const programs = all(parsed, "add");
   const paths = all(parsed, "add-path");
-  const added = programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, cwd);
+  const network = await networkFiles(parsed, root);
+  const nsswitch = network.length > 0 ? (readText("/etc/nsswitch.conf") ?? "") : rootFile(root, "/etc/nsswitch.conf");
+  const added =
+    programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, nsswitch, cwd);
   const given: readonly Mount[] = [
     ...all(parsed, "tmpfs").map(values.parseTmpfs),
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
-  return [...base, ...added, ...given];
+  return [...base, ...network, ...added, ...given];
+}
+
+/** With the host's network its resolver's files too, where the root is one of hutch's own to put them. */
+async function networkFiles(parsed: Parsed, root: Root): Promise<readonly Mount[]> {
+  const given = last(parsed, "network");
+  if (given?.value !== "host" || root.kind === "bind") return [];
+  const { networkMounts } = await import("../rootfs/network-files.ts");
+  return networkMounts(directoryOf(root), given.words);
 }
 
 /** Programs and paths of the host; the code for it is only loaded when they are asked for. */
@@ -239,6 +250,7 @@ async function hostPrograms(
   paths: readonly Occurrence[],
   root: Root,
   env: readonly string[],
+  nsswitch: string,
   cwd: string,
 ): Promise<readonly Mount[]> {
   const { closureMounts, programsClosure } = await import("../rootfs/host-programs.ts");
@@ -246,7 +258,6 @@ async function hostPrograms(
     ownEnvironment()
       .find((entry) => entry.startsWith("PATH="))
       ?.slice(5) ?? defaults.DEFAULT_PATH;
-  const nsswitch = rootFile(root, "/etc/nsswitch.conf");
   const closure = programsClosure({ programs, paths, search: { path, cwd }, env, nsswitch });
   return closureMounts(closure, directoryOf(root));
 }

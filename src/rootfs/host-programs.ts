@@ -76,7 +76,7 @@ export function closureMounts(closure: Closure, root: HostPath | undefined): rea
  * What a directory has, for the layout only: targets are resolved again, safely, when they are mounted. The layout asks
  * for paths none of whose parents is a link.
  */
-function directoryView(root: HostPath): RootView {
+export function directoryView(root: string): RootView {
   const files = realHostFiles();
   return (path) => {
     const place = `${root}${path}`;

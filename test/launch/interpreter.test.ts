@@ -1,6 +1,6 @@
 /** The interpreter: its bytes from its sources, and the same small programs on both architectures. */
 
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -239,7 +239,7 @@ describe.each(ARCHS)("on %s", (arch) => {
   const native = process.arch === arch;
   const emulator = `qemu-${arch === "arm64" ? "aarch64" : "x86_64"}-static`;
   const folder = mkdtempSync(join(tmpdir(), "hutch-interpreter-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   const runElf = (elf: Uint8Array) => {
     if (!native && Bun.which(emulator) === null)

@@ -4,12 +4,12 @@ import type { ArgsDef } from "citty";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readText, readTextInside } from "../libc/files.ts";
+import { isTerminal, readFile, readText, readTextInside, linkTarget } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
-import { rawCall } from "../libc/call.ts";
-import { F_GETFD } from "../libc/constants.ts";
+import { rawCall, ARCH } from "../libc/call.ts";
+import { F_SETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { chooseRights } from "./security-options.ts";
@@ -196,11 +196,19 @@ function preserveFds(parsed: Parsed): number {
   if (!/^\d{1,4}$/.test(given.value)) throw new UsageError("--preserve-fds needs a number", { from: given.words });
   const count = Number(given.value);
   for (let descriptor = 3; descriptor < 3 + count; descriptor++) {
-    if (rawCall("fcntl", descriptor, F_GETFD) !== 0) {
-      throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
-    }
+    if (!isInherited(descriptor)) throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
+    rawCall("fcntl", descriptor, F_SETFD, 0);
   }
   return count;
+}
+
+/**
+ * Whether the caller has left a descriptor open. Bun makes all from 4 up close-on-exec when it starts, so the flag tells
+ * nothing; but its own event poll takes the lowest number that the caller did not.
+ */
+function isInherited(descriptor: number): boolean {
+  const target = linkTarget(`/proc/self/fd/${descriptor}`);
+  return typeof target === "string" && target !== "anon_inode:[eventpoll]";
 }
 
 /** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */

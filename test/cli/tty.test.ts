@@ -87,7 +87,8 @@ describe.each(CALLERS)("a terminal for %s", (_name, uid) => {
     screen.keys("C-\\");
     await screen.shows(/Quit.*\n.*[#$]$/);
     expect(await screen.status("(exit $?)")).toBe(131);
-    screen.line("cat; echo eof-$?");
+    screen.line("echo go; cat; echo eof-$?");
+    await screen.shows(/^go$/m);
     screen.line("some words");
     await screen.shows(/some words\nsome words$/);
     screen.keys("C-d");

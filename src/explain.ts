@@ -57,6 +57,10 @@ export function describeStep(step: Action): string {
       const words = step.options.map(([key, value]) => (value === "" ? key : `${key}=${value}`));
       return `new ${step.type} as ${step.tree}${options(step.attributes, ...words)}`;
     }
+    case "open-terminal":
+      return `new pseudo-terminal of ${step.devpts} as ${step.tree}`;
+    case "controlling-terminal":
+      return "new session on the pseudo-terminal; it becomes descriptors 0, 1, 2";
     case "workspace":
       return `mount tmpfs → ${step.directory}`;
     case "overlay":

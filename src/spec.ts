@@ -85,6 +85,8 @@ export type SeccompFlag = "SECCOMP_FILTER_FLAG_LOG" | "SECCOMP_FILTER_FLAG_SPEC_
 
 /** OCI `process`. */
 export interface Process {
+  /** Whether the program gets a pseudo-terminal of its own; the caller's standard input must be a terminal then. */
+  readonly terminal?: boolean;
   /** The command and its arguments; a name without a slash is looked up in `searchPath`. */
   readonly args: readonly string[];
   /** argv[0] when it differs from args[0]. */

@@ -91,6 +91,13 @@ export type Action =
       readonly options: readonly (readonly [string, string])[];
       readonly attributes: readonly MountAttribute[];
     }
+  /**
+   * A new pseudo-terminal of `devpts`, with the caller's settings and size, for `uid`: the program's end is held as a
+   * tree, the other one goes to the launcher.
+   */
+  | { readonly op: "open-terminal"; readonly devpts: Tree; readonly tree: Tree; readonly uid: number }
+  /** Begin a session on that terminal, and make it descriptors 0, 1 and 2. */
+  | { readonly op: "controlling-terminal" }
   /** A tmpfs on `directory` that holds the overlay's upper and work directories. */
   | { readonly op: "workspace"; readonly directory: string }
   | { readonly op: "overlay"; readonly tree: Tree; readonly lower: readonly Tree[]; readonly workspace: string }

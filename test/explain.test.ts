@@ -56,6 +56,14 @@ const ACTIONS = {
     },
     "new devpts as t (newinstance,mode=0620,noexec)",
   ],
+  "open-terminal": [
+    { op: "open-terminal", devpts: "devpts", tree: "console", uid: 0 },
+    "new pseudo-terminal of devpts as console",
+  ],
+  "controlling-terminal": [
+    { op: "controlling-terminal" },
+    "new session on the pseudo-terminal; it becomes descriptors 0, 1, 2",
+  ],
   workspace: [{ op: "workspace", directory: "/tmp" }, "mount tmpfs → /tmp"],
   overlay: [
     { op: "overlay", tree: "t", lower: ["a", "b"], workspace: "/tmp" },

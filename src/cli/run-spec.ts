@@ -71,6 +71,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   return {
     root,
     process: {
+      ...(has(parsed, "tty") ? { terminal: true } : {}),
       args: command,
       env,
       searchPath: path === "" ? [] : path.split(":"),
@@ -102,6 +103,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
 
 /** Fields of the Spec by the options that fill them, for errors. */
 const FIELDS: Readonly<Record<string, string>> = {
+  tty: "terminal",
   hostname: "hostname",
   domainname: "domainname",
   user: "user",

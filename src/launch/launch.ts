@@ -4,13 +4,16 @@
  */
 
 import { decodeBytes, encodeBytes } from "../bytes.ts";
+import { UsageError } from "../errors.ts";
 import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { readFile, writeAll } from "../libc/files.ts";
+import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
 import { encodeContext } from "./failure.ts";
 import { encode } from "./program.ts";
 import { assemble } from "./supervise.ts";
+import type { TerminalSettings } from "./terminal.ts";
 
 /** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
 export interface Self {
@@ -24,6 +27,28 @@ function moveUp(descriptor: number): number {
   const moved = call("fcntl", descriptor, c.F_DUPFD, 3);
   rawCall("close", descriptor);
   return moved;
+}
+
+/**
+ * Settings of the caller's terminal for a program with a terminal of its own. Descriptors 1 and 2 are opened if they
+ * were not, so that no other takes their numbers before the program gets them.
+ */
+function callerTerminal(plan: Plan): TerminalSettings {
+  const is = terminalSettings(0) !== undefined;
+  const foreground = is && awaitForeground(0);
+  const saved = foreground ? terminalSettings(0) : undefined; // a shell's own, as long as we are in the background
+  if (is && !foreground) throw new UsageError("the terminal belongs to another job");
+  if (saved === undefined) {
+    const from = plan.steps.find(({ op }) => op === "open-terminal")?.why;
+    throw new UsageError("the input device is not a TTY", {
+      ...(from === undefined ? {} : { from }),
+      hint: "leave -t out when standard input is no terminal",
+    });
+  }
+  for (const descriptor of [1, 2]) {
+    if (rawCall("fcntl", descriptor, c.F_GETFD) < 0) call("openat", c.AT_FDCWD, "/dev/null", c.O_RDWR);
+  }
+  return { saved, raw: rawSettings(saved) };
 }
 
 /** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
@@ -47,12 +72,13 @@ function splitStrings(bytes: Uint8Array): readonly string[] {
 
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
 export function launch(plan: Plan, self: Self): never {
+  const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
   // Both must survive the next execve; the launcher closes them when the program starts.
   const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
   const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
   const argv = pointers(ownArguments());
   const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, become });
+  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, terminal, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   const image = encode(assembled.program);
   const imageFd = call("memfd_create", "hutch", c.MFD_CLOEXEC);

@@ -161,7 +161,7 @@ export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
       .reduce((deepest, next) => (next.at.length >= deepest.at.length ? next : deepest)).base;
   spec.mounts.forEach((mount, index) => {
     const tree = mountTree(index);
-    steps.push(...oneMount(mount, tree, host, baseOf));
+    steps.push(...oneMount(mount, tree, spec, host, baseOf));
     const own = mount.type === "tmpfs" || mount.type === "dev";
     if (own || mount.type === "bind" || mount.type === "proc") {
       attached.push({ at: mount.destination, base: own ? { tree, at: mount.destination } : undefined });
@@ -178,6 +178,7 @@ export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
 function oneMount(
   mount: Mount,
   tree: Tree,
+  spec: Spec,
   host: HostFacts,
   baseOf: (path: string) => Base | undefined,
 ): readonly Because[] {
@@ -216,7 +217,7 @@ function oneMount(
         { op: "attach", tree, target: path, kind: "directory", make, follow: false, why },
       ];
     case "dev":
-      return deviceSteps(tree, path, make, why);
+      return [...deviceSteps(tree, path, make, why), ...terminalSteps(tree, path, spec)];
     case "directory":
       return make === undefined ? [] : [{ op: "directory", path, mode: mount.mode, make, why }];
     case "file":
@@ -291,6 +292,18 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
 export function procTree(spec: Spec): Tree | undefined {
   const index = spec.mounts.findLastIndex(({ type }) => type === "proc");
   return index < 0 ? undefined : mountTree(index);
+}
+
+/** The program's own terminal, bound to /dev/console (runtime-spec config-linux.md, "Default Devices"). */
+function terminalSteps(tree: Tree, path: string, { process, words }: Spec): readonly Because[] {
+  if (process.terminal !== true) return [];
+  const why = words["terminal"] ?? "default";
+  const inside: Base = { tree, at: path };
+  const target = `${path}/console`;
+  return [
+    { op: "open-terminal", devpts: "devpts", tree: "console", uid: process.uid, why },
+    { op: "attach", tree: "console", target, kind: "file", make: inside, follow: false, fresh: true, why },
+  ];
 }
 
 /** Cover what of /proc tells about the host or changes it. */

@@ -8,7 +8,7 @@ import { isTerminal, readFile, readText, readTextInside, linkTarget } from "../l
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
-import { rawCall, ARCH } from "../libc/call.ts";
+import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";

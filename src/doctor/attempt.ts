@@ -6,11 +6,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SystemError } from "../errors.ts";
 import { Assembler } from "../launch/assembler.ts";
 import { encode, FAILURE, operationName, type Program, RECORD, RECORD_WORDS, recordAt } from "../launch/program.ts";
-import { ARCH, rawCall } from "../libc/call.ts";
+import { ARCH, call } from "../libc/call.ts";
 import { MFD_CLOEXEC } from "../libc/constants.ts";
-import { errnoText } from "../libc/errno.ts";
+import { ERRNO, errnoText } from "../libc/errno.ts";
 import { closeDescriptor, writeAll } from "../libc/files.ts";
 
 /** What went wrong: the step in words, the call, the name of its errno (or the signal that ended the process). */
@@ -57,8 +58,7 @@ async function spawn(path: string, argv0: string, inherit: readonly number[]): P
 /** From memory files, which is how `hutch run` starts the launcher. */
 export const memoryExecutor: Executor = {
   execute: async (image, argv0, inherit = []) => {
-    const descriptor = rawCall("memfd_create", "hutch-doctor", MFD_CLOEXEC);
-    if (descriptor < 0) throw new Error(`memfd_create: ${errnoText(-descriptor).name}`);
+    const descriptor = call("memfd_create", "hutch-doctor", MFD_CLOEXEC);
     try {
       writeAll(descriptor, image);
       return await spawn(`/proc/${process.pid}/fd/${descriptor}`, argv0, inherit);
@@ -106,9 +106,7 @@ export async function attempt(executor: Executor, trials: readonly Trial[]): Pro
   try {
     ended = await executor.execute(encode(program), "hutch-doctor");
   } catch (error) {
-    const errno = error instanceof Error && "code" in error ? String(error.code) : "";
-    const meaning = error instanceof Error ? error.message : String(error);
-    return { step: "start a process", call: "execve", errno, meaning };
+    return startFailure(error);
   }
   const { code, signal, output } = ended;
   if (output.length >= 16) {
@@ -124,7 +122,19 @@ export async function attempt(executor: Executor, trials: readonly Trial[]): Pro
   return { step: "try", call: "process", errno: what, meaning: "ended by a signal, as by a filter of system calls" };
 }
 
+/** posix_spawn(3) and memfd_create(2) tell an errno by name; anything else is told as it is. */
+function startFailure(error: unknown): Refusal {
+  if (error instanceof SystemError) {
+    const { name, meaning } = errnoText(error.errno);
+    return { step: "make a memory file", call: error.call, errno: name, meaning };
+  }
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const number = ERRNO[code];
+  if (number === undefined) return { step: "start a process", call: "spawn", errno: code, meaning: String(error) };
+  return { step: "start a process", call: "execve", errno: code, meaning: errnoText(number).meaning };
+}
+
 /** `clone mount: open_tree: EPERM operation not permitted`. */
-export function formatRefusal({ step, call, errno, meaning }: Refusal): string {
-  return `${step}: ${call}: ${errno} ${meaning}`;
+export function formatRefusal({ step, call: name, errno, meaning }: Refusal): string {
+  return `${step}: ${name}: ${errno} ${meaning}`;
 }

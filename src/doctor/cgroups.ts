@@ -16,6 +16,8 @@ export interface Membership {
   /** Version 1's; those of version 2 are told by its files. */
   readonly controllers: readonly string[];
   readonly directory: string | undefined;
+  /** Where the hierarchy is mounted. */
+  readonly mounted: string | undefined;
 }
 
 /**
@@ -41,10 +43,10 @@ export function parseMemberships(cgroups: string, mountinfo: string): Membership
     const mount = mounts.findLast(
       (one) => one.version === version && controllers.every((name) => one.options.split(",").includes(name)),
     );
-    if (mount === undefined) return [{ version, controllers, directory: undefined }];
+    if (mount === undefined) return [{ version, controllers, directory: undefined, mounted: undefined }];
     const inside = mount.root === "/" || path === mount.root || path.startsWith(`${mount.root}/`);
     const below = !inside ? "" : mount.root === "/" ? path : path.slice(mount.root.length);
-    return [{ version, controllers, directory: `${mount.point}${below === "/" ? "" : below}` }];
+    return [{ version, controllers, directory: `${mount.point}${below === "/" ? "" : below}`, mounted: mount.point }];
   });
 }
 
@@ -55,18 +57,19 @@ function unescape(path: string): string {
 /** A line for each controller: version, directory, whether cgroups can be made there (tried by access(2), nothing is made). */
 export function cgroupFindings(uid: number): readonly Finding[] {
   const memberships = parseMemberships(readText("/proc/self/cgroup") ?? "", readText("/proc/self/mountinfo") ?? "");
-  const unified = memberships.find(({ version }) => version === 2)?.directory;
+  const second = memberships.find(({ version }) => version === 2);
+  const unified = second?.directory;
   const delegated = words(readText(`${unified}/cgroup.controllers`));
   return CONTROLLERS.map((name): Finding => {
     const first = memberships.find(({ controllers }) => controllers.includes(VERSION_1_NAME[name] ?? name));
     const finding = { id: `cgroup-${name}`, name: `cgroup: ${name}` };
     if (first !== undefined) {
       const { directory } = first;
-      if (directory !== undefined) return { ...finding, ...judge(1, directory, [""], uid) };
+      if (directory !== undefined) return { ...finding, ...judge(first, directory, [""], uid) };
       const mend = `mount -t cgroup -o ${VERSION_1_NAME[name] ?? name} cgroup /sys/fs/cgroup/${VERSION_1_NAME[name] ?? name}`;
       return { ...finding, status: "no", detail: "version 1, not mounted", mend };
     }
-    if (unified === undefined) {
+    if (second === undefined || unified === undefined) {
       return {
         ...finding,
         status: "no",
@@ -78,13 +81,13 @@ export function cgroupFindings(uid: number): readonly Finding[] {
       const detail = `version 2, not among the controllers of ${unified}`;
       return { ...finding, status: "no", detail, mend: delegation(unified, uid) };
     }
-    return { ...finding, ...judge(2, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"], uid) };
+    return { ...finding, ...judge(second, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"], uid) };
   });
 }
 
 /** Whether all of these files of a cgroup may be written. */
 function judge(
-  version: 1 | 2,
+  { version, mounted }: Membership,
   directory: string,
   files: readonly string[],
   uid: number,
@@ -94,8 +97,7 @@ function judge(
     if (result === 0) continue;
     const { name, meaning } = errnoText(-result);
     const detail = `version ${version}, ${directory}${file}: ${name} ${meaning}`;
-    const mend =
-      name === "EROFS" ? `mount -o remount,rw ${directory}, or let the container have it writable` : undefined;
+    const mend = name === "EROFS" ? `mount -o remount,rw ${mounted}, or a container that has it writable` : undefined;
     return {
       status: "no",
       detail,

@@ -34,13 +34,16 @@ export interface Report {
 
 const WORDS: Readonly<Record<Status, string>> = { yes: "yes", no: "NO", unneeded: "-" };
 
-/** Aligned lines; below each that says NO, what mends it. */
+/** Aligned lines; below each that says NO, what mends it, unless it has been said above. */
 export function formatReport(report: Report): string {
   const { findings, works, kernel, arch, uid } = report;
   const width = Math.max(...findings.map(({ name }) => name.length));
+  const said = new Set<string | undefined>([undefined]);
   const lines = findings.flatMap(({ name, status, detail, mend }) => {
     const line = `${WORDS[status].padEnd(3)}  ${name.padEnd(width)}  ${detail}`.trimEnd();
-    return mend === undefined ? [line] : [line, `     ${"".padEnd(width)}  → ${mend}`];
+    const known = said.has(mend);
+    said.add(mend);
+    return known ? [line] : [line, `     ${"".padEnd(width)}  → ${mend}`];
   });
   const sum = works ? "hutch run works here" : "hutch run does not work here";
   return `Linux ${kernel}, ${arch}, uid ${uid}\n\n${lines.join("\n")}\n\n${sum}\n`;

@@ -10,6 +10,8 @@ interface Switch {
   readonly id: string;
   readonly name: string;
   readonly forbids: number;
+  /** The errno by which it does. */
+  readonly errno: readonly string[];
   /** Whether it holds for root too. */
   readonly all: boolean;
   readonly mend: string;
@@ -20,6 +22,7 @@ const SWITCHES: readonly Switch[] = [
     id: "max-user-namespaces",
     name: "user.max_user_namespaces",
     forbids: 0,
+    errno: ["ENOSPC"],
     all: true,
     mend: "sysctl -w user.max_user_namespaces=15000",
   },
@@ -28,6 +31,7 @@ const SWITCHES: readonly Switch[] = [
     id: "unprivileged-userns-clone",
     name: "kernel.unprivileged_userns_clone",
     forbids: 0,
+    errno: ["EPERM"],
     all: false,
     mend: "sysctl -w kernel.unprivileged_userns_clone=1",
   },
@@ -36,40 +40,58 @@ const SWITCHES: readonly Switch[] = [
     id: "apparmor-userns",
     name: "kernel.apparmor_restrict_unprivileged_userns",
     forbids: 1,
+    errno: ["EPERM", "EACCES"],
     all: false,
     mend: "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for hutch with userns",
   },
 ];
 
-/** Whether they can be made, and one line for each switch. */
-export async function userNamespaceFindings(executor: Executor, ids: Ids): Promise<readonly Finding[]> {
+/** Whether they can be made, and one line for each switch. `mend`: what mends a refusal whose cause is known already. */
+export async function userNamespaceFindings(
+  executor: Executor,
+  ids: Ids,
+  root: boolean,
+  mend: string | undefined,
+): Promise<readonly [Finding, ...Finding[]]> {
   const refusal = await attempt(executor, userNamespace(ids));
-  return judgeUserNamespaces(refusal, ids.uid, (name) => {
+  const value = (name: string) => {
     const text = readText(`/proc/sys/${name.replaceAll(".", "/")}`);
     return text === undefined ? undefined : Number(text);
-  });
+  };
+  return judgeUserNamespaces({ refusal, root, value, mend });
 }
 
-/** The findings from what was seen. `value`: a switch's, undefined where the kernel does not have it. Pure. */
-export function judgeUserNamespaces(
-  refusal: Refusal | undefined,
-  uid: number,
-  value: (name: string) => number | undefined,
-): readonly Finding[] {
+/** What was seen. */
+export interface Seen {
+  readonly refusal: Refusal | undefined;
+  /** Whether the caller is the machine's root. */
+  readonly root: boolean;
+  /** A switch's value, undefined where the kernel does not have it. */
+  readonly value: (name: string) => number | undefined;
+  /** What mends a refusal whose cause is known to be no switch. */
+  readonly mend: string | undefined;
+}
+
+/** The findings from it, the whole first. Pure. */
+export function judgeUserNamespaces({ refusal, root, value, mend: known }: Seen): readonly [Finding, ...Finding[]] {
   const switches = SWITCHES.map((one): Finding => {
     const { id, name, forbids, all, mend } = one;
     const found = value(name);
     if (found === undefined) return { id, name, status: "unneeded", detail: "not in this kernel" };
     if (found !== forbids) return { id, name, status: "yes", detail: String(found) };
     if (refusal === undefined) return { id, name, status: "yes", detail: `${found}, but not for this caller` };
-    if (!all && uid === 0) return { id, name, status: "yes", detail: `${found}, which does not hold for root` };
+    if (!all && root) return { id, name, status: "yes", detail: `${found}, which does not hold for root` };
     return { id, name, status: "no", detail: String(found), mend };
   });
   const [id, name] = ["user-namespaces", "user namespaces"];
   if (refusal === undefined) return [{ id, name, status: "yes", detail: "" }, ...switches];
-  const guilty = switches.find(({ status }) => status === "no");
+  // Another cause than the switch that is also set: a seccomp filter answers EPERM where the number says ENOSPC.
+  const guilty = switches.find(
+    ({ id: one, status }) =>
+      status === "no" && SWITCHES.find((entry) => entry.id === one)?.errno.includes(refusal.errno) === true,
+  );
   return [
-    { id, name, status: "no", detail: formatRefusal(refusal), mend: guilty?.mend ?? otherwise(refusal) },
+    { id, name, status: "no", detail: formatRefusal(refusal), mend: known ?? guilty?.mend ?? otherwise(refusal) },
     ...switches,
   ];
 }

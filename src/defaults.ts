@@ -53,6 +53,16 @@ export const READONLY_PATHS: readonly string[] = [
 /** Device nodes of /dev, bound from the host's (runtime-spec config-linux.md, "Default Devices"). */
 export const DEVICES: readonly string[] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/** Their numbers (Linux's devices.txt): a host file of that name which is something else is not taken for them. */
+export const DEVICE_NUMBERS: Readonly<Record<string, readonly [major: number, minor: number]>> = {
+  null: [1, 3],
+  zero: [1, 5],
+  full: [1, 7],
+  random: [1, 8],
+  urandom: [1, 9],
+  tty: [5, 0],
+};
+
 /** Links of /dev (runtime-spec config-linux.md, "Dev symbolic links"). */
 export const DEVICE_LINKS: readonly (readonly [name: string, target: string])[] = [
   ["fd", "/proc/self/fd"],

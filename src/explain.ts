@@ -1,7 +1,7 @@
 /** Steps and plans as text for people. Pure. */
 
 import type { MountAttribute } from "./spec.ts";
-import type { Action, Actor, Plan } from "./step.ts";
+import type { Action, Actor, Landlock, Plan } from "./step.ts";
 
 /** Attributes as a mount option list: `ro,nosuid`. */
 const options = (attributes: readonly MountAttribute[], ...more: readonly string[]): string => {
@@ -16,6 +16,17 @@ const maps = (step: Extract<Action, { op: "map-ids" | "hold-ids" }>): string => 
     of.map(({ containerID, hostID, size }) => `${containerID} → ${hostID}${size === 1 ? "" : ` (${size})`}`).join(", ");
   return `uid ${list(step.uidMappings)}; gid ${list(step.gidMappings)}`;
 };
+
+/** `landlock (version 7): all but / execute,read-file; no TCP; …`. */
+function describeLandlock({ abi, files, rules, network, scopes }: Landlock): string {
+  const parts = [
+    ...(files.length === 0 ? [] : [`takes ${files.join(",")}`]),
+    ...rules.map(({ path, allow }) => `gives ${path} ${allow.join(",")}`),
+    ...(network.length === 0 ? [] : [`no ${network.join(" or ")}`]),
+    ...(scopes.length === 0 ? [] : [`${scopes.join(" and ")} of its own only`]),
+  ];
+  return `landlock (version ${abi}): ${parts.join("; ")}`;
+}
 
 /** What a step does, in one line: `mount tmpfs → /tmp (nosuid,nodev)`. */
 export function describeStep(step: Action): string {
@@ -60,6 +71,8 @@ export function describeStep(step: Action): string {
       return `write ${step.path} ${octal(step.mode)}`;
     case "symlink":
       return `link ${step.path} → ${step.to}`;
+    case "open-null":
+      return "open /dev/null, which must be the device 1:3";
     case "mask":
       return `cover ${step.path}`;
     case "read-only":
@@ -67,7 +80,7 @@ export function describeStep(step: Action): string {
     case "seal-root":
       return "remount / (ro)";
     case "write":
-      return `write ${JSON.stringify(step.text)} > ${step.path}`;
+      return `write ${JSON.stringify(step.text)} > /proc/${step.path}`;
     case "pivot":
       return "pivot_root, detach the old root";
     case "hostname":
@@ -91,10 +104,20 @@ export function describeStep(step: Action): string {
       return `bounding set: ${step.keep.join(" ") || "empty"}`;
     case "capabilities":
       return `capabilities: ${step.hold.join(" ") || "none"}`;
+    case "drop-groups":
+      return "drop the caller's groups";
+    case "check-groups":
+      return `supplementary groups must be ${step.count === 0 ? "none" : step.count}`;
+    case "not-dumpable":
+      return "not dumpable until execve";
+    case "securebits":
+      return "securebits: uid 0 is nobody special, locked";
+    case "landlock":
+      return describeLandlock(step);
     case "no-new-privileges":
       return "no_new_privs";
     case "seccomp":
-      return `seccomp filter, ${step.filter.length / 8} instructions`;
+      return `seccomp filter, ${step.filter.length / 8} instructions${step.flags === undefined ? "" : ` (${step.flags.join(",")})`}`;
     case "close-descriptors":
       return `close descriptors from ${step.from}`;
     case "exec":

@@ -18,6 +18,10 @@ export interface HostFacts {
   readonly ranges: { readonly uid: Range; readonly gid: Range } | undefined;
   /** Paths of newuidmap(1) and newgidmap(1). */
   readonly mappers: { readonly uid: string; readonly gid: string };
+  /** The caller's supplementary groups (getgroups(2)). */
+  readonly groups: readonly number[];
+  /** Version of the kernel's landlock interface (landlock(7)), 0 where there is none. */
+  readonly landlock: number;
   /** Whether the caller has a controlling terminal. */
   readonly terminal: boolean;
   /** An existing directory that may be covered by a tmpfs while the root is assembled. */

@@ -4,7 +4,15 @@ import { UsageError } from "./errors.ts";
 import type { HostFacts, Range } from "./facts.ts";
 import { FALLBACK_RANGE } from "./defaults.ts";
 import { rawCall } from "./libc/call.ts";
-import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_PATH, O_RDWR, RLIMITS } from "./libc/constants.ts";
+import {
+  AT_FDCWD,
+  LANDLOCK_CREATE_RULESET_VERSION,
+  O_CLOEXEC,
+  O_NOCTTY,
+  O_PATH,
+  O_RDWR,
+  RLIMITS,
+} from "./libc/constants.ts";
 import { linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
@@ -33,6 +41,8 @@ export function gatherFacts(spec: Spec): HostFacts {
     root,
     ranges: wantsRanges(spec, root) ? findRanges(spec, uid) : undefined,
     mappers: { uid: findProgram("newuidmap"), gid: findProgram("newgidmap") },
+    groups: callerGroups(),
+    landlock: Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION)),
     terminal: hasTerminal(),
     workspace: ["/tmp", "/run", "/mnt", "/var"].find((path) => kindOf(path) === "directory") ?? "/tmp",
     kinds,
@@ -63,6 +73,15 @@ function findProgram(name: string): string {
       .map((directory) => `${directory}/${name}`)
       .find((path) => kindOf(path) !== undefined) ?? `/usr/bin/${name}`
   );
+}
+
+/** Supplementary groups; there are at most 65536 (getgroups(2), NGROUPS_MAX). */
+function callerGroups(): readonly number[] {
+  const count = rawCall("getgroups", 0, null);
+  if (count <= 0) return [];
+  const list = new Uint8Array(4 * count);
+  const got = rawCall("getgroups", count, list);
+  return [...new Uint32Array(list.buffer, 0, Math.max(0, got))];
 }
 
 /** Whether the process has a controlling terminal (tty(4): opening /dev/tty is ENXIO without one). */

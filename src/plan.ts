@@ -8,16 +8,17 @@
  *           5. mounts private; clone the sources; assemble the root; attach everything in order
  *           6. names, loopback; no more user namespaces; mask /proc; pivot
  *           7. die with the launcher
- * program   8. limits, ids, capabilities, no_new_privs, filter, descriptors, execve
+ * program   8. limits, ids, capabilities, directory, no_new_privs, descriptors, landlock, filter, execve
  */
 
 import type { HostFacts } from "./facts.ts";
 import { NAMESPACE_STEPS } from "./namespaces/index.ts";
-import { hideSteps, mountSteps, openSources, sealSteps, sources, takeSources } from "./namespaces/mount.ts";
+import { hideSteps, mountSteps, openSources, procTree, sealSteps, sources, takeSources } from "./namespaces/mount.ts";
 import { pidSteps } from "./namespaces/pid.ts";
 import { timeSteps } from "./namespaces/time.ts";
 import { holdIds, idPlan, userSteps } from "./namespaces/user.ts";
 import { processSteps } from "./process/process.ts";
+import { allowsUserNamespaces, securityOf } from "./process/security.ts";
 import type { NamespaceName, Spec } from "./spec.ts";
 import type { Action, Actor, Plan, Step } from "./step.ts";
 
@@ -33,6 +34,7 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   const from = sources(spec, host, ids.idmappedMounts);
   const has = (name: NamespaceName) => spec.namespaces.includes(name);
 
+  if (ids.kind === "self" && host.root && host.groups.length > 0) add("launcher", undefined, [{ op: "drop-groups" }]);
   add("launcher", words["idMap"], holdIds(ids, host));
   if (staged !== undefined) {
     add("launcher", undefined, [{ op: "leave-mounts" }]);
@@ -55,18 +57,17 @@ export function plan(spec: Spec, host: HostFacts): Plan {
     if (has(name)) for (const step of namespaceSteps(spec)) add("sandbox", words[step.op], [step]);
   }
   // Inside this user namespace, and so without a way back once capabilities are gone (namespaces(7), /proc/sys/user).
-  if (spec.mounts.some((mount) => mount.type === "proc"))
-    add("sandbox", undefined, [{ op: "write", path: "/proc/sys/user/max_user_namespaces", text: "0" }]);
+  const tree = procTree(spec);
+  if (tree !== undefined && !allowsUserNamespaces(securityOf(spec)))
+    add("sandbox", words["security"], [{ op: "write", tree, path: "sys/user/max_user_namespaces", text: "0" }]);
   add("sandbox", undefined, hideSteps(spec, host));
   add("sandbox", undefined, sealSteps(spec));
   add("sandbox", undefined, [{ op: "pivot" }]);
   if (spec.init) add("sandbox", undefined, pidSteps());
 
   if (shared && spec.init) add("program", undefined, [{ op: "process-group" }]);
-  const last = processSteps(spec, host, ids.kind === "held");
-  const closing = last.findIndex(
-    (step) => step.op === "no-new-privileges" || step.op === "seccomp" || step.op === "close-descriptors",
-  );
+  const last = processSteps(spec, host, ids.kind);
+  const closing = last.findIndex(({ op }) => op === "no-new-privileges" || op === "close-descriptors");
   add("program", undefined, last.slice(0, closing));
   if (!spec.init) add("program", undefined, pidSteps()); // after the last change of ids
   add("program", undefined, last.slice(closing));

@@ -80,6 +80,9 @@ export interface Rlimit {
   readonly hard: number;
 }
 
+/** Flags of seccomp(2) that mean something for one process that is about to execute its program. */
+export type SeccompFlag = "SECCOMP_FILTER_FLAG_LOG" | "SECCOMP_FILTER_FLAG_SPEC_ALLOW";
+
 /** OCI `process`. */
 export interface Process {
   /** The command and its arguments; a name without a slash is looked up in `searchPath`. */
@@ -99,6 +102,8 @@ export interface Process {
   readonly noNewPrivileges: boolean;
   /** A compiled filter: struct sock_filter's, or none. */
   readonly seccomp: Uint8Array | undefined;
+  /** OCI's words for flags of seccomp(2); absent means none. */
+  readonly seccompFlags?: readonly SeccompFlag[];
   /** How many descriptors after 2 the program inherits. */
   readonly preserveFds: number;
 }
@@ -108,6 +113,9 @@ export interface TimeOffsets {
   readonly monotonic: number;
   readonly boottime: number;
 }
+
+/** How much is taken from the program beside its namespaces; what each means stands in process/security.ts. */
+export type SecurityProfile = "default" | "strict" | "nested" | "none";
 
 /** Everything that is wanted of one sandbox. */
 export interface Spec {
@@ -123,6 +131,8 @@ export interface Spec {
   /** Paths below /proc that are covered or made read-only. */
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
+  /** Absent means `default`. */
+  readonly security?: SecurityProfile;
   /** Whether a reaper of hutch's is PID 1 and the program its child, or the program itself is PID 1. */
   readonly init: boolean;
   /** The user's words for things that have no `from` of their own, such as `--hostname x`, by the Spec's field. */

@@ -7,7 +7,7 @@
  * - `program`: the process that becomes the user's command.
  */
 
-import type { IdMapping, MountAttribute, NamespaceName, TimeOffsets } from "./spec.ts";
+import type { IdMapping, MountAttribute, NamespaceName, SeccompFlag, TimeOffsets } from "./spec.ts";
 
 export type Actor = "launcher" | "sandbox" | "program";
 
@@ -16,6 +16,22 @@ export type Tree = string;
 
 /** What a bind source is; decides whether the target is made as a directory or a file. */
 export type Kind = "directory" | "file";
+
+/** Access rights of landlock(7) by the header's names: `make-reg` is LANDLOCK_ACCESS_FS_MAKE_REG. */
+export type FileRight =
+  | ("execute" | "write-file" | "read-file" | "read-dir" | "remove-dir" | "remove-file" | "make-char" | "make-dir")
+  | ("make-reg" | "make-sock" | "make-fifo" | "make-block" | "make-sym" | "refer" | "truncate" | "ioctl-dev");
+
+/** What a landlock domain takes away; `rules` give some of `files` back below a path. */
+export interface Landlock {
+  /** Version of the kernel's interface that this was made for. */
+  readonly abi: number;
+  readonly files: readonly FileRight[];
+  readonly rules: readonly { readonly path: string; readonly allow: readonly FileRight[] }[];
+  readonly network: readonly ("bind-tcp" | "connect-tcp")[];
+  /** What of others, outside of the domain, can no longer be reached. */
+  readonly scopes: readonly ("abstract-sockets" | "signals")[];
+}
 
 /** The content of a step; see {@link Step}. */
 export type Action =
@@ -56,6 +72,8 @@ export type Action =
       readonly recursive: boolean;
       readonly attributes: readonly MountAttribute[];
       readonly idmapped: boolean;
+      /** The source must be the character device with these numbers. */
+      readonly device?: readonly [major: number, minor: number];
     }
   /** Hold a directory by descriptor where it is, as a lower layer. */
   | { readonly op: "open-directory"; readonly tree: Tree; readonly source: string }
@@ -97,14 +115,16 @@ export type Action =
   | { readonly op: "directory"; readonly path: string; readonly mode: number; readonly make: Base }
   | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string; readonly make: Base }
   | { readonly op: "symlink"; readonly path: string; readonly to: string; readonly make: Base }
+  /** Hold the host's /dev/null for `mask`, once it has proved to be the device 1:3. */
+  | { readonly op: "open-null" }
   /** Cover a path: a file by /dev/null, a directory by an empty read-only tmpfs; forgiven when it is not there. */
   | { readonly op: "mask"; readonly path: string; readonly kind: Kind }
   /** Bind a path on itself read-only; forgiven when it is not there. */
   | { readonly op: "read-only"; readonly path: string }
   /** Make the root's own mount read-only, after all has been put into it. */
   | { readonly op: "seal-root" }
-  /** Write text to an existing file of the root. */
-  | { readonly op: "write"; readonly path: string; readonly text: string }
+  /** Write text to an existing file of a tree; nothing that was mounted over it stands in the way. */
+  | { readonly op: "write"; readonly tree: Tree; readonly path: string; readonly text: string }
   | { readonly op: "pivot" }
   | { readonly op: "hostname" | "domainname"; readonly name: string }
   | { readonly op: "loopback" }
@@ -115,13 +135,23 @@ export type Action =
   | { readonly op: "process-group" }
   | { readonly op: "umask"; readonly mask: number }
   | { readonly op: "rlimit"; readonly type: string; readonly soft: number; readonly hard: number }
+  /** Enter a directory, which must be inside the root. */
   | { readonly op: "chdir"; readonly path: string }
+  /** Give up the caller's supplementary groups. */
+  | { readonly op: "drop-groups" }
+  /** Fail unless there are so many supplementary groups. */
+  | { readonly op: "check-groups"; readonly count: number }
+  /** Until the next execve nobody may look into this process (PR_SET_DUMPABLE). */
+  | { readonly op: "not-dumpable" }
+  /** Uid 0 is nothing special any more, for good (PR_SET_SECUREBITS). */
+  | { readonly op: "securebits" }
+  | ({ readonly op: "landlock" } & Landlock)
   /** Cut the bounding set to `keep`. */
   | { readonly op: "bounding-set"; readonly keep: readonly string[] }
   /** Hold exactly these, and inherit none over an execve that is not root's. */
   | { readonly op: "capabilities"; readonly hold: readonly string[] }
   | { readonly op: "no-new-privileges" }
-  | { readonly op: "seccomp"; readonly filter: Uint8Array }
+  | { readonly op: "seccomp"; readonly filter: Uint8Array; readonly flags?: readonly SeccompFlag[] }
   | { readonly op: "close-descriptors"; readonly from: number }
   | {
       readonly op: "exec";

@@ -6,6 +6,7 @@
 import { UsageError } from "./errors.ts";
 import type { HostFacts } from "./facts.ts";
 import { idPlan } from "./namespaces/user.ts";
+import { securityOf } from "./process/security.ts";
 import type { Spec } from "./spec.ts";
 
 type Rule = (spec: Spec, host: HostFacts) => void;
@@ -127,6 +128,25 @@ function nul(spec: Spec): void {
   }
 }
 
+/** Strict is a promise: what this machine or this caller cannot keep is refused. */
+function strictness(spec: Spec, host: HostFacts): void {
+  if (securityOf(spec) !== "strict") return;
+  const from = words(spec, "security");
+  if (host.landlock < 1) {
+    throw new UsageError("strict needs landlock, which this kernel does not have", {
+      ...from,
+      hint: "Linux 5.13 or newer, with landlock in lsm= on its command line",
+    });
+  }
+  const foreign = host.groups.filter((group) => group !== host.gid);
+  if (foreign.length > 0 && !host.root && idPlan(spec, host).kind === "self") {
+    throw new UsageError(`the caller's groups ${foreign.join(" ")} cannot be given up without privilege`, {
+      ...from,
+      hint: "--userns auto gives them up; so does setpriv --clear-groups by root",
+    });
+  }
+}
+
 /** Limits: soft at most hard, and no more than the caller may give. */
 function rlimits(spec: Spec): void {
   for (const { type, soft, hard } of spec.process.rlimits) {
@@ -141,7 +161,17 @@ function workingDirectory(spec: Spec): void {
   }
 }
 
-const RULES: readonly Rule[] = [nul, hostnames, root, mounts, writableRoot, mappedIds, rlimits, workingDirectory];
+const RULES: readonly Rule[] = [
+  nul,
+  hostnames,
+  root,
+  mounts,
+  writableRoot,
+  mappedIds,
+  strictness,
+  rlimits,
+  workingDirectory,
+];
 
 /** Check all rules. @throws UsageError for the first one broken. */
 export function validate(spec: Spec, host: HostFacts): void {

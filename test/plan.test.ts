@@ -208,8 +208,8 @@ describe("in every plan", () => {
     always((steps, spec) => {
       const ends = steps.filter((step) => step.by === "program").map((step) => step.op);
       const order: readonly Action["op"][] = [
-        ...(["bounding-set", "set-ids", "capabilities", "chdir", "no-new-privileges"] as const),
-        ...(["seccomp", "close-descriptors", "exec"] as const),
+        ...(["not-dumpable", "bounding-set", "securebits", "set-ids", "check-groups", "capabilities"] as const),
+        ...(["chdir", "no-new-privileges", "close-descriptors", "landlock", "seccomp", "exec"] as const),
       ];
       const present = order.filter((op) => ends.includes(op));
       expect(ends.filter((op) => order.includes(op))).toEqual(present);

@@ -32,6 +32,8 @@ const FACTS: HostFacts = {
   root: false,
   ranges: undefined,
   mappers: { uid: "/usr/bin/newuidmap", gid: "/usr/bin/newgidmap" },
+  groups: [],
+  landlock: 7,
   terminal: false,
   workspace: "/tmp",
   kinds: KINDS,

@@ -49,6 +49,17 @@ export const RUN_OPTIONS = {
   userns: { type: "string", valueHint: "auto", description: "use the caller's ranges of /etc/subuid and /etc/subgid" },
   "cap-add": { type: "string", valueHint: "CAP|ALL", description: "keep a capability (repeatable)" },
   "cap-drop": { type: "string", valueHint: "CAP|ALL", description: "drop a capability (repeatable)" },
+  security: {
+    type: "string",
+    valueHint: "default|strict|nested|none",
+    description: "how much is taken from the program [default]",
+  },
+  seccomp: {
+    type: "string",
+    valueHint: "FILE|none",
+    description: "a system call filter in OCI's, docker's or podman's JSON instead of the profile's",
+  },
+  "seccomp-fd": { type: "string", valueHint: "N", description: "a compiled filter (BPF) from a descriptor" },
   ulimit: {
     type: "string",
     valueHint: "NAME=SOFT[:HARD]",

@@ -1,19 +1,18 @@
 /** `hutch run`'s command line → Spec. */
 
 import type { ArgsDef } from "citty";
-import { chooseCapabilities } from "../process/capabilities.ts";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
 import { isTerminal, readFile, readText, readTextInside } from "../libc/files.ts";
-import { profileFilter } from "../process/filter.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
-import { ARCH, rawCall } from "../libc/call.ts";
+import { rawCall } from "../libc/call.ts";
 import { F_GETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
+import { chooseRights } from "./security-options.ts";
 import * as values from "./values.ts";
 
 /** What docker's options that hutch has no use for are answered with. */
@@ -36,7 +35,7 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
     if (given !== undefined)
-      throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
+      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
   }
   const [rootWord, ...rest] = parsed.operands;
   if (rootWord === undefined)
@@ -59,11 +58,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   const user = findUser(parsed, root);
   const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd));
   const init = chooseInit(parsed);
-  const capabilities = chooseCapabilities(
-    defaults.DEFAULT_CAPABILITIES,
-    all(parsed, "cap-add").map(({ value }) => value),
-    all(parsed, "cap-drop").map(({ value }) => value),
-  );
+  const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
   const network = oneOf(parsed, "network", ["none", "host"], "none");
   const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
@@ -79,15 +74,16 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
       args: command,
       env,
       searchPath: path === "" ? [] : path.split(":"),
-      cwd: (workdir === undefined ? "/" : values.tidyPath(workdir.value) || "/") as SandboxPath,
+      cwd: workingDirectory(workdir?.value ?? "/"),
       uid: user.uid,
       gid: user.gid,
       additionalGids: user.additionalGids,
       umask: defaults.DEFAULT_UMASK,
-      capabilities,
+      capabilities: rights.capabilities,
       rlimits: all(parsed, "ulimit").map(values.parseUlimit),
       noNewPrivileges: true,
-      seccomp: await profileFilter("default", { pid1: !init, arch: ARCH, capabilities }),
+      seccomp: rights.seccomp,
+      ...(rights.seccompFlags.length === 0 ? {} : { seccompFlags: rights.seccompFlags }),
       preserveFds: preserveFds(parsed),
     },
     hostname,
@@ -96,8 +92,9 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
     namespaces,
     idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
-    maskedPaths: defaults.MASKED_PATHS,
-    readonlyPaths: defaults.READONLY_PATHS,
+    maskedPaths: rights.maskedPaths,
+    readonlyPaths: rights.readonlyPaths,
+    security: rights.security,
     init,
     words: wordsOf(parsed),
   };
@@ -114,6 +111,9 @@ const FIELDS: Readonly<Record<string, string>> = {
   "cap-add": "capabilities",
   "cap-drop": "capabilities",
   "preserve-fds": "preserveFds",
+  security: "security",
+  seccomp: "seccomp",
+  "seccomp-fd": "seccomp",
 };
 
 function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
@@ -198,6 +198,11 @@ function readEnvFile(path: string, words: string): string {
 function chooseInit(parsed: Parsed): boolean {
   if (has(parsed, "init") && has(parsed, "no-init")) throw new UsageError("--init and --no-init contradict each other");
   return !has(parsed, "no-init");
+}
+
+/** Tidy when it is absolute; anything else is left for validate.ts to refuse. */
+function workingDirectory(word: string): SandboxPath {
+  return (word.startsWith("/") ? values.tidyPath(word) || "/" : word) as SandboxPath;
 }
 
 /** How many descriptors to pass on; each must be open, and meant to be inherited. */

@@ -49,8 +49,16 @@ export const showPlan: Command = {
     const request = parseRun(argv, PLAN_OPTIONS);
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const made = planFor(await runSpec(request));
-    print(format === "json" ? planToJson(made) : formatPlan(made));
+    const spec = await runSpec(request);
+    const made = planFor(spec);
+    print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;
   },
 };
+
+/** What the filter refuses, when it is one of hutch's own. */
+async function refusals({ security = "default", words, init }: Spec): Promise<string> {
+  if (security === "none" || words["seccomp"] !== undefined) return "";
+  const { formatRefusals } = await import("../process/profile-table.ts");
+  return `\n${formatRefusals(security, !init)}`;
+}

@@ -120,6 +120,20 @@ const HINTS: readonly Hint[] = [
     errno: ["ENOENT", "ENOTDIR", "EACCES"],
     text: "the working directory must exist in the root and be open to the user",
   },
+  {
+    op: ["chdir"],
+    errno: ["ELOOP"],
+    text: "a working directory may not lead through a link of /proc: it could be outside of the root",
+  },
+  { op: ["chdir"], call: "close", errno: ["EBADF"], text: "the working directory is outside of the root" },
+  {
+    op: ["open-tree", "open-null"],
+    call: "close",
+    errno: ["EBADF"],
+    text: "it is not the device of this name: mend /dev (mknod -m 666 /dev/null c 1 3)",
+  },
+  { op: ["check-groups"], call: "close", errno: ["EBADF"], text: "groups of the caller's were left, which is a bug" },
+  { op: ["landlock"], errno: ["ENOSYS", "EOPNOTSUPP", "E2BIG"], text: "landlock has gone since it was asked for" },
   { op: ["rlimit"], errno: ["EPERM"], text: "no more than the caller's hard limit can be given" },
   { op: ["set-ids"], errno: ["EINVAL"], text: "this id is not mapped in the sandbox" },
   {

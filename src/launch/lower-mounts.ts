@@ -21,11 +21,13 @@ import {
   type Lowering,
   writeText,
 } from "./lowering.ts";
+import { demandDevice } from "./lower-security.ts";
 import { FAILURE, type Place } from "./program.ts";
 import { attachFresh, locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
 
 /** The tree name under which the namespace of `hold-ids` is kept. */
 export const HELD_IDS = "held-ids";
+const HOST_NULL = "host-null";
 
 /** A new, detached instance of a file system (fsopen(2), fsconfig(2), fsmount(2)). */
 function newFilesystem(
@@ -103,6 +105,7 @@ type MountOp =
   | "directory"
   | "file"
   | "symlink"
+  | "open-null"
   | "mask"
   | "read-only"
   | "seal-root"
@@ -122,6 +125,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     const tree = newTree(l, step.tree);
     const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | (step.recursive ? c.AT_RECURSIVE : 0);
     l.asm.call("open_tree", [c.AT_FDCWD, step.source, flags], { result: tree });
+    if (step.device !== undefined) demandDevice(l, tree, step.device);
     if (step.idmapped) {
       // Only the top mount: what is mounted below may be of a kind that cannot be idmapped (proc, sysfs, …).
       const users = treeOf(l, HELD_IDS);
@@ -241,12 +245,19 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     if (temporary) close(l, parent);
   },
 
+  // The host's: this is before pivot_root, so nothing of the root can stand in for it.
+  "open-null": (l) => {
+    const file = newTree(l, HOST_NULL);
+    l.asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_PATH | c.O_CLOEXEC], { result: file });
+    demandDevice(l, file, [1, 3]);
+  },
+
   mask: (l, { path, kind }) => {
     const cover = l.asm.cell();
     ifThere(l, path, (here) => {
       if (kind === "file") {
-        // The host's /dev/null: this is before pivot_root, so no root of the user's can stand in for it.
-        l.asm.call("open_tree", [c.AT_FDCWD, "/dev/null", c.OPEN_TREE_CLONE | c.O_CLOEXEC], { result: cover });
+        const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
+        l.asm.call("open_tree", [content(treeOf(l, HOST_NULL)), "", flags], { result: cover });
       } else {
         const options = [
           ["mode", "755"],
@@ -272,10 +283,10 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     if (l.root !== undefined) setAttributes(l, l.root, c.MOUNT_ATTR.ro, false);
   },
 
-  write: (l, { path, text }) => {
+  write: (l, { tree, path, text }) => {
     const file = l.asm.cell();
-    const flags = how(l.asm, c.O_WRONLY, c.RESOLVE_NO_SYMLINKS);
-    l.asm.call("openat2", [rootOf(l), inRoot(path), flags, 24], { result: file });
+    const flags = how(l.asm, c.O_WRONLY, c.RESOLVE_NO_SYMLINKS | c.RESOLVE_NO_XDEV);
+    l.asm.call("openat2", [content(treeOf(l, tree)), path, flags, 24], { result: file });
     writeText(l.asm, file, text);
   },
 

@@ -9,6 +9,7 @@ import { capabilityWords } from "../process/capabilities.ts";
 import type { Action } from "../step.ts";
 import { type Assembler, type Flow, at, content } from "./assembler.ts";
 import { LOWER_MOUNTS } from "./lower-mounts.ts";
+import { LOWER_SECURITY } from "./lower-security.ts";
 import {
   close,
   EACCES,
@@ -29,6 +30,7 @@ function toFailure(asm: Assembler): Flow {
 
 const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
   ...LOWER_MOUNTS,
+  ...LOWER_SECURITY,
 
   "hold-ids": (l, step) => l.holdIds(step),
   "enter-ids": (l) => l.enterIds(),
@@ -84,8 +86,6 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     asm.call("prlimit64", [0, c.RLIMITS[type] ?? -1, asm.words(word(soft), word(hard)), 0]);
   },
 
-  chdir: ({ asm }, { path }) => asm.call("chdir", [path]),
-
   "bounding-set": ({ asm }, { keep }) => {
     // For each number from 0 to 63, known to this kernel or not: drop it unless its bit is in the mask.
     const [low, high] = capabilityWords(keep);
@@ -109,14 +109,6 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     const [low, high] = capabilityWords(hold);
     const header = words32(0x20080522, 0); // _LINUX_CAPABILITY_VERSION_3, this process
     asm.call("capset", [header, words32(low, low, 0, high, high, 0)]); // effective, permitted, inheritable
-  },
-
-  "no-new-privileges": ({ asm }) => asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
-
-  seccomp: ({ asm }, { filter }) => {
-    const program = new Uint8Array(16); // struct sock_fprog
-    new DataView(program.buffer).setUint16(0, filter.length / 8, true);
-    asm.call("prctl", [c.PR_SET_SECCOMP, c.SECCOMP_MODE_FILTER, asm.pointing(program, 8, asm.data(filter)), 0, 0]);
   },
 
   "close-descriptors": ({ asm }, { from }) => asm.call("close_range", [from, -1, c.CLOSE_RANGE_CLOEXEC]),

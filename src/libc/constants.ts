@@ -106,6 +106,7 @@ export const PR_GET_NAME = 16;
 export const PR_SET_SECCOMP = 22;
 export const PR_CAPBSET_DROP = 24;
 export const PR_SET_NO_NEW_PRIVS = 38;
+export const PR_SET_SECUREBITS = 28;
 export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
@@ -147,8 +148,48 @@ export const RLIMITS: Readonly<Record<string, number>> = {
   RLIMIT_RTTIME: 15,
 };
 
+/** seccomp(2). */
+export const SECCOMP_SET_MODE_FILTER = 1;
+export const SECCOMP_FLAGS = { SECCOMP_FILTER_FLAG_LOG: 2, SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4 } as const;
+
+/** capabilities(7), "The securebits flags". */
+export const SECUREBITS = {
+  noroot: 0x1,
+  "noroot-locked": 0x2,
+  "no-setuid-fixup": 0x4,
+  "no-setuid-fixup-locked": 0x8,
+  "keep-caps-locked": 0x20,
+  "no-cap-ambient-raise": 0x40,
+  "no-cap-ambient-raise-locked": 0x80,
+} as const;
+
+/** landlock(7), linux/landlock.h. */
+export const LANDLOCK_CREATE_RULESET_VERSION = 1;
+export const LANDLOCK_RULE_PATH_BENEATH = 1;
+export const LANDLOCK_FILES = {
+  execute: 0x1,
+  "write-file": 0x2,
+  "read-file": 0x4,
+  "read-dir": 0x8,
+  "remove-dir": 0x10,
+  "remove-file": 0x20,
+  "make-char": 0x40,
+  "make-dir": 0x80,
+  "make-reg": 0x100,
+  "make-sock": 0x200,
+  "make-fifo": 0x400,
+  "make-block": 0x800,
+  "make-sym": 0x1000,
+  refer: 0x2000,
+  truncate: 0x4000,
+  "ioctl-dev": 0x8000,
+} as const;
+export const LANDLOCK_NETWORK = { "bind-tcp": 0x1, "connect-tcp": 0x2 } as const;
+export const LANDLOCK_SCOPES = { "abstract-sockets": 0x1, signals: 0x2 } as const;
+
 /** File types of stat(2). */
 export const S_IFMT = 0o170000;
+export const S_IFCHR = 0o020000;
 export const S_IFDIR = 0o040000;
 export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;

@@ -66,7 +66,7 @@ function parseStatx(buffer: Uint8Array): FileStatus {
 export function readAll(descriptor: number, limit = 1 << 26): Uint8Array {
   const chunks: Uint8Array[] = [];
   let total = 0;
-  let size = 65536;
+  let size = 4096;
   while (total < limit) {
     const chunk = new Uint8Array(Math.min(size, limit - total));
     const count = call("read", descriptor, chunk, chunk.length);

@@ -3,7 +3,7 @@
  * (mount_namespaces(7), pivot_root(2)). It vanishes with the namespace, whatever dies first.
  */
 
-import { DEVICE_LINKS, DEVICES } from "../defaults.ts";
+import { DEVICE_LINKS, DEVICE_NUMBERS, DEVICES } from "../defaults.ts";
 import type { HostFacts } from "../facts.ts";
 import type { Mount, MountAttribute, Root, Spec } from "../spec.ts";
 import type { Action, Base, Kind, Tree } from "../step.ts";
@@ -20,6 +20,8 @@ export interface Source {
   readonly idmapped: boolean;
   /** Whether it is a lower layer of the overlay. */
   readonly lower: boolean;
+  /** The device that it must be. */
+  readonly device?: readonly [major: number, minor: number];
   readonly why: string;
 }
 
@@ -77,7 +79,9 @@ export function sources(spec: Spec, host: HostFacts, idmapped: boolean): readonl
     }
     if (mount.type === "dev") {
       for (const name of DEVICES) {
+        const device = DEVICE_NUMBERS[name];
         list.push({
+          ...(device === undefined ? {} : { device }),
           tree: deviceTree(name),
           path: `/dev/${name}`,
           kind: "file",
@@ -95,8 +99,9 @@ export function sources(spec: Spec, host: HostFacts, idmapped: boolean): readonl
 
 /** Clone the sources where they are; the launcher's part when it is root, else the sandbox's. */
 export function openSources(list: readonly Source[]): readonly Because[] {
-  return list.map(({ tree, path, recursive, attributes, idmapped, why }): Because => {
-    return { op: "open-tree", tree, source: path, recursive, attributes, idmapped, why };
+  return list.map(({ tree, path, recursive, attributes, idmapped, device, why }): Because => {
+    const must = device === undefined ? {} : { device };
+    return { op: "open-tree", tree, source: path, recursive, attributes, idmapped, ...must, why };
   });
 }
 
@@ -282,9 +287,16 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
   return steps.map((step) => ({ ...step, why }));
 }
 
+/** The tree of the sandbox's own /proc. */
+export function procTree(spec: Spec): Tree | undefined {
+  const index = spec.mounts.findLastIndex(({ type }) => type === "proc");
+  return index < 0 ? undefined : mountTree(index);
+}
+
 /** Cover what of /proc tells about the host or changes it. */
 export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
   return [
+    ...(spec.maskedPaths.length > 0 ? [{ op: "open-null", why: "default" } as const] : []),
     ...spec.maskedPaths.map((path): Because => ({
       op: "mask",
       path,

@@ -3,6 +3,7 @@
 import type { HostFacts } from "../facts.ts";
 import type { Spec } from "../spec.ts";
 import type { Action } from "../step.ts";
+import { landlockOf, securityOf } from "./security.ts";
 
 /** Paths that execvp(3) would try for a command: itself when it has a slash, else one for each directory of PATH. */
 export function execCandidates(command: string, searchPath: readonly string[]): readonly string[] {
@@ -12,14 +13,16 @@ export function execCandidates(command: string, searchPath: readonly string[]): 
 
 /**
  * Steps by the process that becomes the program. Ids are changed before the directory is entered, so that it is entered
- * with the program's own rights; capabilities and no_new_privs come before the filter, which may forbid their calls.
+ * with the program's own rights. Landlock and the filter come last, in this order: the filter may forbid everything that
+ * stands before it. `ids` tells where the id maps are from (namespaces/user.ts).
  */
-export function processSteps(spec: Spec, host: HostFacts, setIds: boolean): readonly (Action & { why: string })[] {
+export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"): readonly (Action & { why: string })[] {
   const { process, words } = spec;
   const why = (field: string) => words[field] ?? "default";
   const steps: (Action & { why: string })[] = [];
   const add = (action: Action, reason: string) => steps.push({ ...action, why: reason });
 
+  if (!spec.init) add({ op: "not-dumpable" }, "default"); // a child of PID 1 has it from there
   add({ op: "umask", mask: process.umask }, why("umask"));
   if (!process.rlimits.some((limit) => limit.type === "RLIMIT_NOFILE")) {
     add({ op: "rlimit", type: "RLIMIT_NOFILE", ...host.nofile }, "the caller's own limit, which Bun has raised");
@@ -28,14 +31,22 @@ export function processSteps(spec: Spec, host: HostFacts, setIds: boolean): read
     add({ op: "rlimit", type: limit.type, soft: limit.soft, hard: limit.hard }, why(limit.type));
   }
   add({ op: "bounding-set", keep: process.capabilities }, why("capabilities"));
-  if (setIds) {
+  if (securityOf(spec) === "strict") add({ op: "securebits" }, why("security"));
+  if (ids === "held") {
     add({ op: "set-ids", uid: process.uid, gid: process.gid, groups: process.additionalGids }, why("user"));
   }
+  const groups = ids === "held" ? process.additionalGids.length : host.root ? 0 : host.groups.length;
+  add({ op: "check-groups", count: groups }, "default");
   add({ op: "capabilities", hold: process.uid === 0 ? process.capabilities : [] }, why("capabilities"));
   add({ op: "chdir", path: process.cwd }, why("cwd"));
   if (process.noNewPrivileges) add({ op: "no-new-privileges" }, "default");
-  if (process.seccomp !== undefined) add({ op: "seccomp", filter: process.seccomp }, why("seccomp"));
   add({ op: "close-descriptors", from: 3 + process.preserveFds }, why("preserveFds"));
+  const landlock = landlockOf(spec, host);
+  if (landlock !== undefined) add({ op: "landlock", ...landlock }, why("security"));
+  if (process.seccomp !== undefined) {
+    const flags = process.seccompFlags === undefined ? {} : { flags: process.seccompFlags };
+    add({ op: "seccomp", filter: process.seccomp, ...flags }, words["seccomp"] ?? why("security"));
+  }
   const command = process.args[0] ?? "";
   add(
     {

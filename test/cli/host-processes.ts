@@ -65,14 +65,14 @@ export function descendants(pid: number): readonly number[] {
 }
 
 /** What a process was started as, its arguments joined by blanks. */
-export function commandOf(pid: number): string {
+function commandOf(pid: number): string {
   return (readProc(`/proc/${pid}/cmdline`) ?? "").split("\0").join(" ").trim();
 }
 
-/** The descendant of a process whose command line contains a word. */
-export async function findDescendant(pid: number, word: string): Promise<number> {
-  return until(`a process below ${pid} that runs ${word}`, () =>
-    descendants(pid).find((one) => commandOf(one).includes(word)),
+/** The descendant of a process with this command line. */
+export async function findDescendant(pid: number, command: string): Promise<number> {
+  return until(`a process below ${pid} that runs ${command}`, () =>
+    descendants(pid).find((one) => commandOf(one) === command),
   );
 }
 

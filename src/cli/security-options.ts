@@ -1,0 +1,138 @@
+/** `--security`, `--seccomp`, `--seccomp-fd`, `--cap-add` and `--cap-drop` → what the Spec says of rights. */
+
+import * as defaults from "../defaults.ts";
+import { HutchError, UsageError } from "../errors.ts";
+import { ARCH, rawCall, systemError } from "../libc/call.ts";
+import { F_GETFD } from "../libc/constants.ts";
+import { closeDescriptor, openForReading, readAll, readText } from "../libc/files.ts";
+import { CAPABILITIES, chooseCapabilities } from "../process/capabilities.ts";
+import { profileFilter } from "../process/filter.ts";
+import { masksProc, SECURITY_PROFILES } from "../process/security.ts";
+import type { SeccompFlag, SecurityProfile } from "../spec.ts";
+import { all, last, type Occurrence, oneOf, type Parsed } from "./options.ts";
+
+/** What the options come to. */
+export interface Rights {
+  readonly security: SecurityProfile;
+  readonly capabilities: readonly string[];
+  readonly seccomp: Uint8Array | undefined;
+  readonly seccompFlags: readonly SeccompFlag[];
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+}
+
+/** More than any filter or profile has: docker's is 20 KB, the kernel's limit for a compiled one 32 KB. */
+const MOST_BYTES = 1 << 20;
+
+/** @throws UsageError */
+export async function chooseRights(parsed: Parsed, init: boolean): Promise<Rights> {
+  const security = oneOf(parsed, "security", SECURITY_PROFILES, "default");
+  const capabilities = capabilitiesOf(parsed, security);
+  const masked = masksProc(security);
+  return {
+    security,
+    capabilities,
+    ...(await filterOf(parsed, security, { pid1: !init, arch: ARCH, capabilities })),
+    maskedPaths: masked ? defaults.MASKED_PATHS : [],
+    readonlyPaths: masked ? defaults.READONLY_PATHS : [],
+  };
+}
+
+function capabilitiesOf(parsed: Parsed, security: SecurityProfile): readonly string[] {
+  const added = all(parsed, "cap-add");
+  const dropped = all(parsed, "cap-drop");
+  if (security === "strict") {
+    const [first] = added;
+    if (first !== undefined) {
+      throw new UsageError("strict keeps no capability", { from: `--security strict ${first.words}` });
+    }
+    return [];
+  }
+  const words = (list: readonly Occurrence[]) => list.map(({ value }) => value);
+  const start = security === "none" ? CAPABILITIES : defaults.DEFAULT_CAPABILITIES;
+  return chooseCapabilities(start, words(added), words(dropped));
+}
+
+interface Filter {
+  readonly seccomp: Uint8Array | undefined;
+  readonly seccompFlags: readonly SeccompFlag[];
+}
+
+async function filterOf(
+  parsed: Parsed,
+  security: SecurityProfile,
+  options: { readonly pid1: boolean; readonly arch: typeof ARCH; readonly capabilities: readonly string[] },
+): Promise<Filter> {
+  const file = last(parsed, "seccomp");
+  const descriptor = last(parsed, "seccomp-fd");
+  if (file !== undefined && descriptor !== undefined) {
+    throw new UsageError("--seccomp and --seccomp-fd are two filters", { from: `${file.words} ${descriptor.words}` });
+  }
+  if (descriptor !== undefined) return { seccomp: await readCompiled(descriptor), seccompFlags: [] };
+  if (file?.value === "none") return { seccomp: undefined, seccompFlags: [] };
+  if (file !== undefined) return await readProfile(file, options.capabilities);
+  const seccomp = security === "none" ? undefined : await profileFilter(security, options);
+  return { seccomp, seccompFlags: [] };
+}
+
+/** A filter as struct sock_filter's, as seccomp_export_bpf(3) writes them. */
+async function readCompiled({ value, words }: Occurrence): Promise<Uint8Array> {
+  const descriptor = /^\d{1,6}$/.test(value) ? Number(value) : -1;
+  if (descriptor < 0) throw new UsageError("--seccomp-fd needs a number", { from: words });
+  if (rawCall("fcntl", descriptor, F_GETFD) < 0) {
+    throw new UsageError(`descriptor ${descriptor} is not open`, { from: words });
+  }
+  const { validateBpf } = await import("../process/bpf.ts");
+  const bytes = readAll(descriptor, MOST_BYTES);
+  return quoting(words, () => {
+    validateBpf(bytes);
+    return bytes;
+  });
+}
+
+/** A profile in the JSON of OCI, docker or podman, compiled for this machine. */
+async function readProfile({ value, words }: Occurrence, capabilities: readonly string[]): Promise<Filter> {
+  const descriptor = openForReading(value);
+  if (descriptor < 0) {
+    throw systemError(`read ${value}`, -descriptor, { from: words, hint: "--seccomp takes a JSON file, or none" });
+  }
+  let text: string;
+  try {
+    text = new TextDecoder().decode(readAll(descriptor, MOST_BYTES));
+  } finally {
+    closeDescriptor(descriptor);
+  }
+  const { compileSeccomp } = await import("../process/seccomp.ts");
+  const { checkProfile, parseSeccompJson } = await import("../process/seccomp-profile.ts");
+  const { ACTIONS } = await import("../process/seccomp-actions.ts");
+  return quoting(words, () => {
+    const profile = parseSeccompJson(text);
+    const { flags, rules } = checkProfile(profile);
+    if (rules.some(({ action }) => action === ACTIONS.SCMP_ACT_NOTIFY)) {
+      throw new UsageError("seccomp profile: SCMP_ACT_NOTIFY needs a listener, which hutch does not have");
+    }
+    const seccomp = compileSeccomp(profile, { arch: ARCH, capabilities, kernel: kernelVersion() });
+    return { seccomp, seccompFlags: flags.filter(isUsefulFlag) };
+  });
+}
+
+/** TSYNC is about other threads and WAIT_KILLABLE_RECV about listeners: there is neither. */
+function isUsefulFlag(flag: string): flag is SeccompFlag {
+  return flag === "SECCOMP_FILTER_FLAG_LOG" || flag === "SECCOMP_FILTER_FLAG_SPEC_ALLOW";
+}
+
+function kernelVersion(): readonly [major: number, minor: number] {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(readText("/proc/sys/kernel/osrelease") ?? "") ?? [];
+  if (major === undefined || minor === undefined) throw new HutchError("the kernel's version cannot be read");
+  return [Number(major), Number(minor)];
+}
+
+/** Run something whose errors do not know the user's words. */
+function quoting<T>(words: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(error.message, { from: words, ...(error.hint === undefined ? {} : { hint: error.hint }) });
+  }
+}

@@ -31,6 +31,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./root.ts")).root,
   },
+  doctor: {
+    summary: "say what this machine can do, and what mends the rest",
+    passesStatus: false,
+    load: async () => (await import("./doctor.ts")).doctor,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     passesStatus: true,

@@ -56,7 +56,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   const root = parseRoot(parsed, rootWord, cwd);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
   const user = findUser(parsed, root);
-  const env = environment(parsed, hostname, user.home);
+  const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd));
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
@@ -159,16 +159,32 @@ function findUser(parsed: Parsed, root: Root): ResolvedUser {
   return resolveUser(given.value, rootFile(root, "/etc/passwd"), rootFile(root, "/etc/group"), given.words);
 }
 
-function environment(parsed: Parsed, hostname: string, home: string): readonly string[] {
+/** The default PATH, and behind it where programs added by name come from (~/.local/bin, a version manager's, …). */
+async function searchPath(parsed: Parsed, cwd: string): Promise<string> {
+  const names = all(parsed, "add").map(({ value }) => value);
+  const usual = defaults.DEFAULT_PATH.split(":");
+  if (names.every((name) => name.includes("/"))) return defaults.DEFAULT_PATH;
+  const { programDirectories } = await import("../rootfs/host-programs.ts");
+  const others = programDirectories(names, { path: callerPath(), cwd }).filter(
+    (directory) => !usual.includes(directory) && !directory.includes(":"),
+  );
+  return [...usual, ...others].join(":");
+}
+
+/** The caller's PATH, in which programs to add are found. */
+function callerPath(): string {
+  return (
+    ownEnvironment()
+      .find((entry) => entry.startsWith("PATH="))
+      ?.slice(5) ?? defaults.DEFAULT_PATH
+  );
+}
+
+function environment(parsed: Parsed, hostname: string, home: string, path: string): readonly string[] {
   const caller = ownEnvironment();
   const term = caller.find((entry) => entry.startsWith("TERM="));
   const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
-  const base = [
-    `PATH=${defaults.DEFAULT_PATH}`,
-    `HOME=${home}`,
-    `HOSTNAME=${hostname}`,
-    ...(terminal ? [term ?? "TERM=xterm"] : []),
-  ];
+  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
   const files = all(parsed, "env-file").flatMap(({ value, words }) =>
     values.parseEnvFile(readEnvFile(value, words), words),
   );
@@ -264,11 +280,7 @@ async function hostPrograms(
   cwd: string,
 ): Promise<readonly Mount[]> {
   const { closureMounts, programsClosure } = await import("../rootfs/host-programs.ts");
-  const path =
-    ownEnvironment()
-      .find((entry) => entry.startsWith("PATH="))
-      ?.slice(5) ?? defaults.DEFAULT_PATH;
-  const closure = programsClosure({ programs, paths, search: { path, cwd }, env, nsswitch });
+  const closure = programsClosure({ programs, paths, search: { path: callerPath(), cwd }, env, nsswitch });
   return closureMounts(closure, directoryOf(root));
 }
 

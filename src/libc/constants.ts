@@ -3,6 +3,9 @@
 export const AT_FDCWD = -100;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
+/** unlinkat(2); faccessat2(2). */
+export const AT_REMOVEDIR = 0x200;
+export const AT_EACCESS = 0x200;
 
 /** open(2). O_DIRECTORY and O_NOFOLLOW differ between architectures: see {@link openFlags}. */
 export const O_RDONLY = 0;
@@ -38,6 +41,10 @@ export const CLONE_FLAGS = {
   pid: 0x20000000,
   network: 0x40000000,
 } as const;
+
+/** clone(2), without a new namespace: one table of descriptors; the parent waits until the child has ended. */
+export const CLONE_FILES = 0x400;
+export const CLONE_VFORK = 0x4000;
 
 /** mount(2), umount2(2), the new mount API. */
 export const MS_REC = 0x4000;
@@ -108,6 +115,12 @@ export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
 export const F_SETFL = 4;
+/** faccessat2(2). */
+export const W_OK = 2;
+
+/** landlock_create_ruleset(2): ask for the version of the interface. */
+export const LANDLOCK_CREATE_RULESET_VERSION = 1;
+
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_DUPFD = 0;

@@ -141,6 +141,22 @@ eachCaller("programs by --add alone", (bench) => {
     });
   }
 
+  test("a program of a directory that only the caller's PATH has is found by its name", async () => {
+    const folder = bench.folder({ "bin/mine": { executable: "#!/bin/sh\necho mine; echo $PATH\n" } });
+    const env = { PATH: `${folder}/bin:/usr/bin:/bin` };
+    const usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    const found = await bench.hutch(["run", "--add", "mine", "scratch", "mine"], { env });
+    expectSuccess(found, `mine\n${usual}:${folder}/bin\n`);
+    const path = ["-e", `PATH=/bin:${folder}/bin`];
+    const given = await bench.hutch(["run", "--add", "mine", ...path, "scratch", "mine"], { env });
+    expectSuccess(given, `mine\n/bin:${folder}/bin\n`);
+    // By path it is where it is, and PATH is as ever.
+    const named = await bench.hutch(["run", "--add", `${folder}/bin/mine`, "scratch", "sh", "-c", "echo $PATH"], {
+      env,
+    });
+    expectSuccess(named, `${usual}\n`);
+  });
+
   let musl: string;
   beforeAll(() => {
     const folder = bench.folder();

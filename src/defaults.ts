@@ -26,7 +26,7 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   "CAP_SETFCAP",
 ];
 
-/** Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, runtime-spec maskedPaths). */
+/** Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, runtime-spec maskedPaths; boot_id tells one host from another). */
 export const MASKED_PATHS: readonly string[] = [
   "/proc/acpi",
   "/proc/asound",
@@ -37,6 +37,7 @@ export const MASKED_PATHS: readonly string[] = [
   "/proc/latency_stats",
   "/proc/sched_debug",
   "/proc/scsi",
+  "/proc/sys/kernel/random/boot_id",
   "/proc/timer_list",
   "/proc/timer_stats",
 ];

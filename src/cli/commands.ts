@@ -36,6 +36,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./doctor.ts")).doctor,
   },
+  selftest: {
+    summary: "try attacks from inside a sandbox, and say which were held",
+    passesStatus: false,
+    load: async () => (await import("./selftest.ts")).selftest,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     passesStatus: true,

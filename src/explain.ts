@@ -37,6 +37,8 @@ export function describeStep(step: Action): string {
       return "unshare mount, private";
     case "enter-ids":
       return "enter the user namespace";
+    case "drop-groups":
+      return "no supplementary groups";
     case "clone":
       return `clone ${step.namespaces.join(", ")}`;
     case "map-ids":
@@ -49,6 +51,8 @@ export function describeStep(step: Action): string {
       return "make all mounts private";
     case "open-tree":
       return `clone mount ${step.source} as ${step.tree}${options(step.attributes, step.recursive ? "recursive" : "", step.idmapped ? "idmapped" : "")}`;
+    case "open-inside":
+      return `clone mount ${step.path} of the new root as ${step.tree}`;
     case "open-directory":
       return `open ${step.source} as ${step.tree}`;
     case "stage":

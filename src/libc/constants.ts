@@ -78,6 +78,8 @@ export const SIGNALS = {
   SIGCONT: 18,
   SIGSTOP: 19,
   SIGTSTP: 20,
+  SIGTTIN: 21,
+  SIGTTOU: 22,
   SIGXFSZ: 25,
 } as const;
 export const SIG_SETMASK = 2;
@@ -105,6 +107,7 @@ export const CLOSE_RANGE_CLOEXEC = 4;
 
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;

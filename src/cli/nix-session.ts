@@ -1,5 +1,6 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
+import { MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { pathStatus } from "../libc/files.ts";
@@ -65,6 +66,8 @@ async function sessionPlan(session: Session, build: string): Promise<Plan> {
       env: [],
       more: [],
       hostNetwork: session.hostNetwork,
+      maskedPaths: MASKED_PATHS,
+      readonlyPaths: READONLY_PATHS,
       words: {},
     }),
   );

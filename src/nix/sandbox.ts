@@ -3,7 +3,6 @@
  * asks for. Pure: what it must know of the machine comes in.
  */
 
-import { MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import type { DeviceLayout, HostPath, Mount, NamespaceName, Process, SandboxPath, Spec } from "../spec.ts";
 
 /** The ids that a builder has: the user nixbld and the group nixbld of {@link BUILD_FILES}. */
@@ -57,6 +56,9 @@ export interface BuildSandbox {
   readonly more: readonly Mount[];
   /** Whether the network is the host's. */
   readonly hostNetwork: boolean;
+  /** What of /proc is covered, and what is read-only. */
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
   /** The user's words, by the Spec's field. */
   readonly words: Readonly<Record<string, string>>;
 }
@@ -77,8 +79,8 @@ export function buildSandbox(build: BuildSandbox): Spec {
       gidMappings: [{ containerID: BUILD_GID, hostID: build.gid, size: 1 }],
     },
     timeOffsets: undefined,
-    maskedPaths: MASKED_PATHS,
-    readonlyPaths: READONLY_PATHS,
+    maskedPaths: build.maskedPaths,
+    readonlyPaths: build.readonlyPaths,
     init: false,
     words: build.words,
   };

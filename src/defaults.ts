@@ -61,6 +61,7 @@ export const DEVICE_NUMBERS: Readonly<Record<string, readonly [major: number, mi
   random: [1, 8],
   urandom: [1, 9],
   tty: [5, 0],
+  kvm: [10, 232],
 };
 
 /** Links of /dev (runtime-spec config-linux.md, "Dev symbolic links"). */

@@ -37,8 +37,6 @@ export function describeStep(step: Action): string {
       return "unshare mount, private";
     case "enter-ids":
       return "enter the user namespace";
-    case "drop-groups":
-      return "no supplementary groups";
     case "clone":
       return `clone ${step.namespaces.join(", ")}`;
     case "map-ids":

@@ -42,8 +42,6 @@ export function plan(spec: Spec, host: HostFacts): Plan {
     add("launcher", undefined, [{ op: "stage", directory: staged, trees: from }]);
   }
   if (ids.kind === "held") add("launcher", undefined, [{ op: "enter-ids" }]);
-  // Ranges are entered with setgroups allowed; a map of one id denies it, and the machine's root may be in any group.
-  else if (host.root) add("launcher", undefined, [{ op: "drop-groups" }]);
   const cloned = spec.namespaces.filter((name) => name !== "time" && !(name === "user" && ids.kind === "held"));
   add("launcher", words["namespaces"], [{ op: "clone", namespaces: cloned }]);
 

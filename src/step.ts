@@ -48,8 +48,6 @@ export type Action =
   | { readonly op: "leave-mounts" }
   /** Enter the user namespace of `hold-ids`. */
   | { readonly op: "enter-ids" }
-  /** Give up the supplementary groups, before a namespace denies setgroups(2). */
-  | { readonly op: "drop-groups" }
   | { readonly op: "clone"; readonly namespaces: readonly NamespaceName[] }
   /** Write the process's own uid_map, setgroups and gid_map. */
   | {

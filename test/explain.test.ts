@@ -103,7 +103,6 @@ const ACTIONS = {
   ],
   "no-new-privileges": [{ op: "no-new-privileges" }, "no_new_privs"],
   seccomp: [{ op: "seccomp", filter: ALLOW_ALL }, "seccomp filter, 1 instructions"],
-  "drop-groups": [{ op: "drop-groups" }, "no supplementary groups"],
   "open-inside": [
     { op: "open-inside", tree: "ptmx", path: "/dev/pts/ptmx" },
     "clone mount /dev/pts/ptmx of the new root as ptmx",

@@ -34,7 +34,6 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
 
   "hold-ids": (l, step) => l.holdIds(step),
   "enter-ids": (l) => l.enterIds(),
-  "drop-groups": ({ asm }) => asm.call("setgroups", [0, 0]),
   clone: (l, step) => l.clone(step.namespaces.reduce((flags, name) => flags | c.CLONE_FLAGS[name], 0)),
 
   "map-ids": (l, step) => {

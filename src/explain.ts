@@ -49,6 +49,8 @@ export function describeStep(step: Action): string {
       return "make all mounts private";
     case "open-tree":
       return `clone mount ${step.source} as ${step.tree}${options(step.attributes, step.recursive ? "recursive" : "", step.idmapped ? "idmapped" : "")}`;
+    case "open-inside":
+      return `clone mount ${step.path} of the new root as ${step.tree}`;
     case "open-directory":
       return `open ${step.source} as ${step.tree}`;
     case "stage":

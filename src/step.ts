@@ -75,6 +75,8 @@ export type Action =
       /** The source must be the character device with these numbers. */
       readonly device?: readonly [major: number, minor: number];
     }
+  /** Clone a mount of the root being assembled; no link on the way is followed. */
+  | { readonly op: "open-inside"; readonly tree: Tree; readonly path: string }
   /** Hold a directory by descriptor where it is, as a lower layer. */
   | { readonly op: "open-directory"; readonly tree: Tree; readonly source: string }
   /** Hand trees over to the sandbox by attaching them below a private tmpfs on `directory`. */

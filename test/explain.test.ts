@@ -111,6 +111,10 @@ const ACTIONS = {
   ],
   "no-new-privileges": [{ op: "no-new-privileges" }, "no_new_privs"],
   seccomp: [{ op: "seccomp", filter: ALLOW_ALL }, "seccomp filter, 1 instructions"],
+  "open-inside": [
+    { op: "open-inside", tree: "ptmx", path: "/dev/pts/ptmx" },
+    "clone mount /dev/pts/ptmx of the new root as ptmx",
+  ],
   "close-descriptors": [{ op: "close-descriptors", from: 3 }, "close descriptors from 3"],
   exec: [{ op: "exec", command: "x", candidates: ["/a/x", "/b/x"], args: ["x"], env: [] }, "exec x"],
 } as const satisfies { readonly [Op in Action["op"]]: readonly [Action & { readonly op: Op }, string] };

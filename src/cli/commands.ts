@@ -46,6 +46,17 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: true,
     load: async () => (await import("./mydocker.ts")).mydocker,
   },
+  "nix-build-shell": {
+    summary: "enter the sandbox that a Nix build failed in",
+    passesStatus: true,
+    load: async () => (await import("./nix-build-shell.ts")).nixBuildShell,
+  },
+  "end-nix-session": {
+    summary: "tidy up after nix-build-shell",
+    hidden: true,
+    passesStatus: true,
+    load: async () => (await import("./nix-session-end.ts")).endNixSession,
+  },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,
@@ -55,4 +66,4 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
 };
 
 /** Names under which the binary is a command of its own. */
-export const APPLETS: readonly string[] = ["mydocker"];
+export const APPLETS: readonly string[] = ["mydocker", "nix-build-shell"];

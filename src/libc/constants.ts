@@ -120,6 +120,7 @@ export const W_OK = 2;
 
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;

@@ -44,6 +44,7 @@ export const SYSCALLS = {
   getgroups: { x64: 115, arm64: 158 },
   getuid: { x64: 102, arm64: 174 },
   getgid: { x64: 104, arm64: 176 },
+  getpgid: { x64: 121, arm64: 155 },
   getpid: { x64: 39, arm64: 172 },
   getppid: { x64: 110, arm64: 173 },
   ioctl: { x64: 16, arm64: 29 },

@@ -121,7 +121,10 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   const object = parseJsonObject(bytes, where);
   const said = contentType?.split(";")[0]?.trim().toLowerCase() ?? "";
   const own = optionalString(object, "mediaType", where);
-  if (/manifest\.v1\+(json|prettyjws)$/.test(said) || (object["schemaVersion"] === 1 && own === undefined)) {
+  if (
+    /docker\.distribution\.manifest\.v1\+(json|prettyjws)$/.test(said) ||
+    (object["schemaVersion"] === 1 && own === undefined)
+  ) {
     throw new HutchError(`${where}: a Docker schema 1 manifest, which is not supported`, {
       hint: "push the image again with a tool of the last years",
     });

@@ -5,7 +5,7 @@ import { createDockerSource, openArchive, readDockerManifest } from "./archive.t
 import { readBlob, streamBlob } from "./blobs.ts";
 import { splitDigest } from "./digest.ts";
 import { readImages } from "./image-index.ts";
-import { createLayoutSource, entryNamesOf, readLayoutIndex } from "./layout.ts";
+import { createLayoutSource, readLayoutIndex } from "./layout.ts";
 import { hasAllBlobs, type OpenImage } from "./lookup.ts";
 import { findRecords, inspectImage } from "./manage.ts";
 import type { Descriptor } from "./manifest.ts";

@@ -26,7 +26,7 @@ export async function applyLayer(
   options: ApplyOptions,
 ): Promise<UnpackSummary> {
   const hasher = createHasher(splitDigest(diffId).algorithm);
-  const unpacker = createUnpacker(target, below, options);
+  using unpacker = createUnpacker(target, below, options);
   const reader = createTarReader(unpacker.entry);
   let bytes = 0;
   try {

@@ -47,6 +47,8 @@ export type LayerTree = {
   readonly hideContent: (path: string) => void;
   /** Set marks, modes and times that must come last. */
   readonly finish: () => void;
+  /** Close what is open. */
+  readonly close: () => void;
 };
 
 /** Start a tree in the empty directory open as `target`; its root gets the attributes of the root below. */
@@ -258,8 +260,7 @@ export function createLayerTree(
 
   function finish(): void {
     dropHiddenWhiteouts();
-    if (current !== undefined) closeFile(current.fd);
-    current = undefined;
+    close();
     const deepestFirst = [...directories].toSorted(([a], [b]) => b.length - a.length);
     for (const [path, { mode, mtime }] of deepestFirst) {
       const fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
@@ -267,6 +268,11 @@ export function createLayerTree(
       finishDirectory(fd, mode, mtime, ids);
       closeFile(fd);
     }
+  }
+
+  function close(): void {
+    if (current !== undefined) closeFile(current.fd);
+    current = undefined;
   }
 
   /** Whiteouts inside an opaque directory hide nothing, and overlay would list them as files. */
@@ -295,5 +301,6 @@ export function createLayerTree(
     hide,
     hideContent,
     finish,
+    close,
   };
 }

@@ -40,6 +40,8 @@ export type Unpacker = {
   readonly entry: (entry: TarEntry) => TarSink | undefined;
   /** Finish directories and marks after the last entry. */
   readonly finish: () => UnpackSummary;
+  /** Close what an error has left open. */
+  readonly [Symbol.dispose]: () => void;
 };
 
 const PATH_LIMIT = 4095;
@@ -81,6 +83,8 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
   const warnings = new Set<string>();
   let entries = 0;
   let bytes = 0;
+  /** The file that data goes to. */
+  let writing: number | undefined;
 
   function entry(item: TarEntry): TarSink | undefined {
     entries += 1;
@@ -123,6 +127,7 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
   function file(item: TarEntry, path: string): TarSink {
     const [parentPath, name] = splitPath(path);
     const fd = tree.createFile(tree.open(parentPath), path, name);
+    writing = fd;
     let length = 0;
     return {
       data: (chunk, offset) => {
@@ -138,6 +143,7 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
       end: () => {
         if (length < item.size) call("ftruncate", fd, item.size); // a hole at the end
         applyToFd(fd, attributesOf(item), ids, "file", refused);
+        writing = undefined;
         closeFile(fd);
       },
     };
@@ -229,7 +235,13 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
     return { entries, bytes, warnings: [...warnings] };
   }
 
-  return { entry, finish };
+  function dispose(): void {
+    if (writing !== undefined) closeFile(writing);
+    writing = undefined;
+    tree.close();
+  }
+
+  return { entry, finish, [Symbol.dispose]: dispose };
 }
 
 /** Open a lower file for reading; one that its mode hides from its own owner is made readable for a moment. */

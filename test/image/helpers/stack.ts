@@ -53,7 +53,7 @@ export async function unpackStack(
   return { dirs, warnings, view };
 }
 
-const LIST = `find . -printf '%P|%y|%m|%U:%G|%s|%l|%T@|%n|\\n' | sed -E 's/^(.*)\\|d\\|([^|]*)\\|([^|]*)\\|[^|]*\\|([^|]*)\\|([^|]*)\\|[^|]*\\|$/\\1|d|\\2|\\3||\\4|\\5||/' | LC_ALL=C sort; find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum`;
+export const LIST = `find . -printf '%P|%y|%m|%U:%G|%s|%l|%T@|%n|\\n' | sed -E 's/^(.*)\\|d\\|([^|]*)\\|([^|]*)\\|[^|]*\\|([^|]*)\\|([^|]*)\\|[^|]*\\|$/\\1|d|\\2|\\3||\\4|\\5||/' | LC_ALL=C sort; find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum`;
 
 async function run(argv: string[], cwd: string): Promise<string> {
   const child = Bun.spawn(argv, { cwd, stdout: "pipe", stderr: "pipe" });

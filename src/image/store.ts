@@ -117,9 +117,16 @@ export function temporaryPath(store: Store): string {
   return join(store.tmp, crypto.randomUUID());
 }
 
-/** Disk full is one clear line. */
+/** The error's code, or that of what caused it. */
+function codeOf(error: unknown): string | undefined {
+  const { code, cause } = error as { code?: unknown; cause?: unknown };
+  if (typeof code === "string") return code;
+  return typeof cause === "object" && cause !== null ? codeOf(cause) : undefined;
+}
+
+/** Disk full is one clear line; other errors stay as they are. */
 export function explainWrite(error: unknown, store: Store): unknown {
-  const code = (error as { code?: string }).code;
+  const code = codeOf(error);
   if (code !== "ENOSPC" && code !== "EDQUOT") return error;
   return new HutchError(`no space left in ${store.root}`, {
     cause: error,

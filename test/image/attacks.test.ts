@@ -16,7 +16,7 @@ import { pull } from "../../src/image/pull.ts";
 import { loadImage } from "../../src/image/transfer.ts";
 import { AT_FDCWD, closeFile, getXattr, O, openAt } from "../../src/libc/file.ts";
 import { imageOf, layerOf, writeLayout } from "./helpers/layout.ts";
-import { chunks, listTree, run, scratch, unpackStack } from "./helpers/stack.ts";
+import { chunks, listTree, run, scratch, unpackStack, removeScratch } from "./helpers/stack.ts";
 import { freshStore } from "./helpers/stores.ts";
 import { base256, concat, dir, entry, file, hard, header, link, type Made, pad, tar } from "./tar-maker.ts";
 
@@ -35,7 +35,7 @@ beforeAll(() => {
   mkdirSync(guard);
   writeFileSync(join(guard, "victim"), "untouched");
 });
-afterAll(() => run(["rm", "-rf", "--one-file-system", work], "/"));
+afterAll(removeScratch);
 
 /** Layers cannot know where they are unpacked: attacks aim at this many levels up and at absolute paths. */
 const up = "../".repeat(12);

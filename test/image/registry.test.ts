@@ -1,6 +1,6 @@
 /** The registry client against a registry that misbehaves in every way we could think of. */
 
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { digestOf } from "../../src/image/digest.ts";
@@ -11,8 +11,11 @@ import type { RegistryError } from "../../src/image/registry-error.ts";
 import { parsePlatform } from "../../src/image/platform.ts";
 import { blobOf, imageOf, layerOf } from "./helpers/layout.ts";
 import { type FakeRegistry, startRegistry } from "./helpers/registry.ts";
+import { removeScratch } from "./helpers/stack.ts";
 import { freshStore } from "./helpers/stores.ts";
 import { dir, file, tar } from "./tar-maker.ts";
+
+afterAll(removeScratch);
 
 const layer = layerOf(tar(dir("etc"), file("etc/motd", "hello ".repeat(5000))), "none");
 const image = imageOf([layer, layerOf(tar(file("x")))], { Cmd: ["sh"] });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { imageOf, layerOf, writeLayout } from "./helpers/layout.ts";
-import { listOverlay, listUmoci, run, scratch, unpackStack } from "./helpers/stack.ts";
+import { listOverlay, listUmoci, run, scratch, unpackStack, removeScratch } from "./helpers/stack.ts";
 import { cases, comparable } from "./helpers/umoci-cases.ts";
 import { tar } from "./tar-maker.ts";
 
@@ -14,7 +14,7 @@ beforeAll(() => {
   if (process.getuid?.() !== 0) throw new Error("this test needs root to mount overlayfs");
   work = scratch();
 });
-afterAll(() => run(["rm", "-rf", "--one-file-system", work], "/"));
+afterAll(removeScratch);
 
 test.each(Object.keys(cases))("umoci agrees: %s", async (name) => {
   const tars = (cases[name] ?? []).map((layer) => tar(...layer));

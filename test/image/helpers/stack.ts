@@ -14,7 +14,19 @@ export async function* chunks(bytes: Uint8Array, size = 65_536): AsyncGenerator<
   for (let at = 0; at < bytes.byteLength; at += size) yield bytes.subarray(at, at + size);
 }
 
-export const scratch = (): string => mkdtempSync(join(tmpdir(), "hutch-image-"));
+const made: string[] = [];
+
+/** A directory of the test's own, until {@link removeScratch}. */
+export function scratch(): string {
+  const path = mkdtempSync(join(tmpdir(), "hutch-image-"));
+  made.push(path);
+  return path;
+}
+
+/** Remove all that {@link scratch} has made: for afterAll. */
+export async function removeScratch(): Promise<void> {
+  for (const path of made.splice(0)) await run(["rm", "-rf", "--one-file-system", path], "/");
+}
 
 export type Stack = {
   readonly dirs: readonly string[];

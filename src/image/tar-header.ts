@@ -74,13 +74,36 @@ function checkSum(block: Uint8Array): void {
   if (stored !== unsigned && stored !== signed) refuseTar("wrong header checksum");
 }
 
+/**
+ * A GNU block has times where others have the prefix. Go before 1.8 wrote a prefix there all the same, and so did the
+ * Docker of that time: when the times are no numbers, it is one.
+ */
+function gnuPrefix(block: Uint8Array): string {
+  try {
+    for (const at of [345, 357]) if (block[at] !== 0) parseNumeric(block, at, 12);
+    return "";
+  } catch {
+    const prefix = block.subarray(345, 500);
+    const end = prefix.indexOf(0);
+    const bytes = end < 0 ? prefix : prefix.subarray(0, end);
+    return bytes.every((byte) => byte < 0x80) ? decodeBytes(bytes) : "";
+  }
+}
+
 /** Read a block. @throws HutchError when its checksum or a number is wrong */
 export function parseTarHeader(block: Uint8Array): TarHeader {
   checkSum(block);
   const magic = String.fromCharCode(...block.subarray(257, 265));
   const star = String.fromCharCode(...block.subarray(508, 512)) === "tar\0";
   const format = magic === "ustar  \0" ? "gnu" : !magic.startsWith("ustar\0") ? "v7" : star ? "star" : "ustar";
-  const prefix = format === "ustar" ? cText(block, 345, 155) : format === "star" ? cText(block, 345, 131) : "";
+  const prefix =
+    format === "ustar"
+      ? cText(block, 345, 155)
+      : format === "star"
+        ? cText(block, 345, 131)
+        : format === "gnu"
+          ? gnuPrefix(block)
+          : "";
   const name = cText(block, 0, 100);
   const devices = format !== "v7";
   return {

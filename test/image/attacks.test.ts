@@ -352,7 +352,7 @@ const archives: Readonly<Record<string, { layer: Layer; message: RegExp }>> = {
     layer: [
       file("manifest.json", manifestJson("c.json", ["l.tar"]).replace("x:1", "../x:1")),
       file("c.json", config),
-      file("l.tar", plain as never),
+      file("l.tar", plain),
     ],
     message: /invalid image name/,
   },

@@ -103,7 +103,11 @@ export function tar(...entries: readonly (Made | Uint8Array)[]): Uint8Array {
 
 /** Short forms for the usual entries. */
 export const dir = (name: string, more: Made = {}): Made => ({ name: `${name}/`, type: "5", mode: 0o755, ...more });
-export const file = (name: string, data = name, more: Made = {}): Made => ({ name, data, ...more });
+export const file = (name: string, data: string | Uint8Array = name, more: Made = {}): Made => ({
+  name,
+  data,
+  ...more,
+});
 export const link = (name: string, to: string, more: Made = {}): Made => ({
   name,
   type: "2",

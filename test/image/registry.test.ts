@@ -2,6 +2,7 @@
 
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { digestOf } from "../../src/image/digest.ts";
 import { MEDIA } from "../../src/image/manifest.ts";
@@ -277,22 +278,18 @@ test("a connection that breaks is resumed where it stopped", () =>
   withRegistry(async (registry) => {
     const { bytes } = layer.blob;
     const head = `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.byteLength}\r\nConnection: close\r\n\r\n`;
-    const cut = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 0,
-      socket: {
-        data(socket) {
-          socket.write(new Uint8Array([...new TextEncoder().encode(head), ...bytes.subarray(0, 10_000)]));
-          socket.end();
-        },
-      },
+    const cut = createServer((socket) => {
+      socket.once("data", () =>
+        socket.end(new Uint8Array([...new TextEncoder().encode(head), ...bytes.subarray(0, 10_000)])),
+      );
     });
+    await new Promise<void>((resolve) => void cut.listen(0, "127.0.0.1", resolve));
     let breaks = 1;
-    const location = `http://127.0.0.1:${cut.port}/cut`;
+    const location = `http://127.0.0.1:${(cut.address() as AddressInfo).port}/cut`;
     registry.intercept = ({ path }) =>
       path === layerBlob && breaks-- > 0 ? new Response(null, { status: 307, headers: { location } }) : undefined;
     expect((await get(registry).done).changed).toBe(true);
-    cut.stop(true);
+    cut.close();
     const ranges = registry.requests.filter(({ path }) => path === layerBlob).map(({ range }) => range);
     expect(ranges).toEqual([null, "bytes=10000-"]);
   }));

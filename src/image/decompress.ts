@@ -95,7 +95,7 @@ async function* inflate(
     kind === "gzip"
       ? createGunzip({ chunkSize: CHUNK })
       : createZstdDecompress({ chunkSize: CHUNK, params: { [constants.ZSTD_d_windowLogMax]: 27 } });
-  let sourceError: unknown;
+  let sourceError: Error | undefined;
   const pump = (async () => {
     try {
       for await (const chunk of source) {
@@ -104,8 +104,8 @@ async function* inflate(
       }
       stream.end();
     } catch (error) {
-      sourceError = error;
-      stream.destroy(error instanceof Error ? error : new Error(String(error)));
+      sourceError = error instanceof Error ? error : new Error(String(error));
+      stream.destroy(sourceError);
     }
   })();
   try {

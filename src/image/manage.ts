@@ -33,10 +33,11 @@ export function listImages(store: Store): {
 /** Records that a word of the user means: the one of a name (of any platform), else those of an id. @throws UsageError */
 export function findRecords(store: Store, images: readonly StoredImage[], text: string): StoredImage[] {
   let reference: ImageReference | undefined;
-  let fault: unknown;
+  let fault: UsageError | undefined;
   try {
     reference = parseReference(text);
   } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
     fault = error;
   }
   const byName =

@@ -141,8 +141,8 @@ export function createTarReader(onEntry: (entry: TarEntry) => TarSink | undefine
       if (raw.type === "x") pending = { ...pending, pax: parsePax(content) };
       else if (raw.type === "g") parsePax(content);
       else {
-        const end = content.indexOf(0);
-        const name = decodeBytes(end < 0 ? content : content.subarray(0, end));
+        const nul = content.indexOf(0);
+        const name = decodeBytes(nul < 0 ? content : content.subarray(0, nul));
         pending = raw.type === "L" ? { ...pending, longName: name } : { ...pending, longLink: name };
       }
       collect(BLOCK, header);

@@ -2,7 +2,7 @@
 
 import { HutchError, UsageError } from "../errors.ts";
 import { createDockerSource, openArchive, readDockerManifest } from "./archive.ts";
-import { readBlob, streamBlob } from "./blobs.ts";
+import { streamBlob } from "./blobs.ts";
 import { splitDigest } from "./digest.ts";
 import { readImages } from "./image-index.ts";
 import { createLayoutSource, readLayoutIndex } from "./layout.ts";
@@ -159,9 +159,4 @@ function layoutNames(entry: Descriptor, where: string): string[] {
   const ref = entry.annotations?.["org.opencontainers.image.ref.name"];
   const name = full ?? (ref !== undefined && /[/:]/.test(ref) ? ref : undefined);
   return name === undefined ? [] : [fullName(name, where)];
-}
-
-/** The manifest's exact bytes, for `inspect --raw`. */
-export function rawManifest(store: Store, image: OpenImage): Uint8Array {
-  return readBlob(store, image.record.manifest);
 }

@@ -88,5 +88,5 @@ function groupsOf(name: string, group: string): number[] {
   const gids = parseGroup(group)
     .filter(({ members }) => members.includes(name))
     .map(({ gid }) => gid);
-  return [...new Set(gids)].sort((a, b) => a - b);
+  return [...new Set(gids)].toSorted((a, b) => a - b);
 }

@@ -266,14 +266,6 @@ export function tryLock(fd: number, mode: "shared" | "exclusive"): boolean {
   return true;
 }
 
-/** Bytes that an ordinary user may still write to the file system that holds `fd` (statfs(2)). */
-export function freeSpace(fd: number): number {
-  const buffer = new BigUint64Array(15);
-  call("fstatfs", fd, buffer);
-  const [, blockSize = 0n, , , available = 0n] = buffer;
-  return Number(blockSize * available);
-}
-
 /** The byte length of a path component or path, as the kernel counts it. */
 export function byteLength(text: string): number {
   return encodeBytes(text).byteLength;

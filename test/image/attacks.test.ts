@@ -9,16 +9,17 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { applyLayer } from "../../src/image/apply.ts";
 import { type DecompressLimits, decompress } from "../../src/image/decompress.ts";
-import { type Digest, digestOf } from "../../src/image/digest.ts";
+import { digestOf } from "../../src/image/digest.ts";
 import { createMergedView, readInView } from "../../src/image/merged-view.ts";
 import { openArchive } from "../../src/image/archive.ts";
 import { pull } from "../../src/image/pull.ts";
 import { loadImage } from "../../src/image/transfer.ts";
 import { AT_FDCWD, closeFile, getXattr, O, openAt } from "../../src/libc/file.ts";
+import { failure } from "./helpers/failure.ts";
 import { imageOf, layerOf, writeLayout } from "./helpers/layout.ts";
 import { chunks, listTree, run, scratch, unpackStack, removeScratch } from "./helpers/stack.ts";
 import { freshStore } from "./helpers/stores.ts";
-import { base256, concat, dir, entry, file, hard, header, link, type Made, pad, tar } from "./tar-maker.ts";
+import { base256, concat, dir, entry, file, hard, header, link, type Made, tar } from "./tar-maker.ts";
 
 type Layer = readonly (Made | Uint8Array)[];
 type Attack = {
@@ -154,30 +155,26 @@ const attacks = (): Readonly<Record<string, Attack>> => ({
 
 const snapshot = (): Promise<string> => listTree(guard);
 
-test.each(Object.keys(attacks()).length === 0 ? [] : Object.keys(((guard = "/guard"), attacks())))(
-  "attack: %s",
-  async (name) => {
-    guard = join(work, "guard");
-    const attack = attacks()[name];
-    if (attack === undefined) throw new Error("no such attack");
-    const before = await snapshot();
-    const place = join(work, digestOf(name).slice(7, 23));
-    mkdirSync(place);
-    const limits = { entries: 50, bytes: 2 ** 40 };
-    const tars = attack.layers.map((layer) => tar(...layer));
-    const outcome = await unpackStack(place, tars, "one", { limits }).then(
-      () => "unpacked",
-      (error: unknown) => (error as Error).message,
-    );
-    if (attack.refused === undefined) expect(outcome).toBe("unpacked");
-    else expect(outcome).toMatch(attack.refused);
-    const top = join(place, String(attack.layers.length - 1));
-    for (const path of attack.has ?? [])
-      expect(await run(["sh", "-c", `test -e '${path}' || test -L '${path}' && echo yes`], top)).toBe("yes\n");
-    expect(await snapshot()).toBe(before);
-    expect(readFileSync(join(guard, "victim"), "utf8")).toBe("untouched");
-  },
-);
+test.each(Object.keys(attacks()))("attack: %s", async (name) => {
+  const attack = attacks()[name];
+  if (attack === undefined) throw new Error("no such attack");
+  const before = await snapshot();
+  const place = join(work, digestOf(name).slice(7, 23));
+  mkdirSync(place);
+  const limits = { entries: 50, bytes: 2 ** 40 };
+  const tars = attack.layers.map((layer) => tar(...layer));
+  const outcome = await unpackStack(place, tars, "one", { limits }).then(
+    () => "unpacked",
+    (error: unknown) => (error as Error).message,
+  );
+  if (attack.refused === undefined) expect(outcome).toBe("unpacked");
+  else expect(outcome).toMatch(attack.refused);
+  const top = join(place, String(attack.layers.length - 1));
+  for (const path of attack.has ?? [])
+    expect(await run(["sh", "-c", `test -e '${path}' || test -L '${path}' && echo yes`], top)).toBe("yes\n");
+  expect(await snapshot()).toBe(before);
+  expect(readFileSync(join(guard, "victim"), "utf8")).toBe("untouched");
+});
 
 test("overlay's own attributes cannot be forged, others come byte for byte", async () => {
   const value = new Uint8Array([0, 0xff, 0x80, 10, 0x3d]);
@@ -279,7 +276,7 @@ test.each(Object.keys(bombs))("decompression: %s", async (name) => {
       length += chunk.byteLength;
     return length;
   };
-  await expect(read()).rejects.toThrow(bomb?.message);
+  expect((await failure(read())).message).toMatch(bomb?.message ?? /^$/);
 });
 
 test("truncated zstd is caught by the DiffID", async () => {
@@ -292,11 +289,11 @@ test("truncated zstd is caught by the DiffID", async () => {
     chunks(packed.subarray(0, packed.byteLength - 20)),
     target,
     createMergedView([]),
-    digestOf(plain) as Digest,
+    digestOf(plain),
     "layer",
     { ids: "one" },
   );
-  await expect(apply).rejects.toThrow(/layer/);
+  expect((await failure(apply)).message).toMatch(/layer/);
   closeFile(target);
 });
 
@@ -319,9 +316,9 @@ test("a layout whose blobs are links or FIFOs is not followed", async () => {
   const blob = join(place, "blobs/sha256", image.config.digest.slice(7));
   await run(["sh", "-c", `cp '${blob}' '${place}/elsewhere' && rm '${blob}'`], "/");
   symlinkSync(join(place, "elsewhere"), blob);
-  await expect(pull(`oci:${place}`, options)).rejects.toThrow(/no blob/);
+  expect((await failure(pull(`oci:${place}`, options))).message).toMatch(/no blob/);
   await run(["sh", "-c", `rm '${blob}' && mkfifo '${blob}'`], "/");
-  await expect(pull(`oci:${place}`, options)).rejects.toThrow(/no blob/);
+  expect((await failure(pull(`oci:${place}`, options))).message).toMatch(/no blob/);
 });
 
 const manifestJson = (config: string, layers: string[]): string =>
@@ -396,5 +393,4 @@ test("an archive's files never get the archive's names", async () => {
   );
   expect(new TextDecoder().decode(await archive.read("l", 10))).toBe("x");
   expect(readdirSync(options.store.tmp).length).toBe(1);
-  expect(pad(new Uint8Array(1)).byteLength).toBe(512);
 });

@@ -31,7 +31,7 @@ test("umoci --rootless agrees in every case, as uid 65534 with one id", async ()
   mkdirSync(dir);
   chmodSync(work, 0o755);
   chownSync(dir, 65534, 65534);
-  const child = join(import.meta.dir, "helpers/rootless-child.ts");
+  const child = new URL("./helpers/rootless-child.ts", import.meta.url).pathname;
   const output = await run(
     [
       "setpriv",

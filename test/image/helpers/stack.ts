@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyLayer } from "../../../src/image/apply.ts";
 import type { IdMode } from "../../../src/image/attributes.ts";
-import { type Digest, digestOf } from "../../../src/image/digest.ts";
+import { digestOf } from "../../../src/image/digest.ts";
 import { createMergedView, type MergedView } from "../../../src/image/merged-view.ts";
 import type { UnpackLimits } from "../../../src/image/unpack.ts";
 import { AT_FDCWD, closeFile, O, openAt } from "../../../src/libc/file.ts";
@@ -49,7 +49,7 @@ export async function unpackStack(
     const target = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
     const lowers = dirs.toReversed().map((lower) => openAt(AT_FDCWD, lower, O.PATH | O.DIRECTORY));
     try {
-      const digest = digestOf(tar) as Digest;
+      const digest = digestOf(tar);
       const summary = await applyLayer(chunks(tar), target, createMergedView(lowers), digest, `layer ${i}`, {
         ids,
         ...more,

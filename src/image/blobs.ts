@@ -47,16 +47,21 @@ export function readBlob(store: Store, descriptor: { readonly digest: Digest; re
 
 const PIECE = 1024 * 1024;
 
-/** The bytes of a file in pieces of up to a mebibyte. Each piece is good until the next is asked for. */
+/** The bytes of an open file or pipe from where it stands, in pieces of up to a mebibyte. It is not closed. */
+export async function* streamDescriptor(fd: number): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const buffer = new Uint8Array(PIECE); // its own memory: zlib may still hold the last one
+    const count = call("read", fd, buffer, PIECE);
+    if (count === 0) return;
+    yield buffer.subarray(0, count);
+  }
+}
+
+/** The bytes of a file. @throws SystemError */
 export async function* streamFile(path: string): AsyncGenerator<Uint8Array> {
-  const fd = openAt(AT_FDCWD, path, O.RDONLY | O.NOFOLLOW);
+  const fd = openAt(AT_FDCWD, path, O.RDONLY);
   try {
-    for (;;) {
-      const buffer = new Uint8Array(PIECE); // its own memory: zlib may still hold the last one
-      const count = call("read", fd, buffer, PIECE);
-      if (count === 0) return;
-      yield buffer.subarray(0, count);
-    }
+    yield* streamDescriptor(fd);
   } finally {
     closeFile(fd);
   }

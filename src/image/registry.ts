@@ -141,8 +141,8 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     }
     const last = failures.at(-1);
     if (last === undefined) throw new RegistryError(`${name}: no endpoint`);
-    if (failures.length === 1) throw last;
     throw new RegistryError(failures.map(({ message }) => message).join("; "), {
+      cause: last,
       ...(last.status === undefined ? {} : { status: last.status }),
       unreachable: failures.every(({ unreachable }) => unreachable),
       ...(last.hint === undefined ? {} : { hint: last.hint }),

@@ -9,6 +9,7 @@ import { readImages } from "../../src/image/image-index.ts";
 import { pull } from "../../src/image/pull.ts";
 import { parsePlatform } from "../../src/image/platform.ts";
 import { blobOf, imageOf, layerOf } from "./helpers/layout.ts";
+import type { PullEvent } from "../../src/image/source.ts";
 import { failure } from "./helpers/failure.ts";
 import { get, image, layer, layerBlob, withRegistry } from "./helpers/pulling.ts";
 import { startRegistry } from "./helpers/registry.ts";
@@ -72,17 +73,23 @@ test("a connection that breaks is resumed where it stopped", () =>
   withRegistry(async (registry) => {
     const { bytes } = layer.blob;
     const head = `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.byteLength}\r\nConnection: close\r\n\r\n`;
+    // Closed only when the client has what was sent: Bun may drop what it has not handed out when a connection ends.
+    let cutOff = (): void => undefined;
     const cut = createServer((socket) => {
+      cutOff = () => void socket.destroy();
       socket.once("data", () =>
-        socket.end(new Uint8Array([...new TextEncoder().encode(head), ...bytes.subarray(0, 10_000)])),
+        socket.write(new Uint8Array([...new TextEncoder().encode(head), ...bytes.subarray(0, 10_000)])),
       );
     });
     await new Promise<void>((resolve) => void cut.listen(0, "127.0.0.1", resolve));
+    const onEvent = (event: PullEvent): void => {
+      if (event.kind === "bytes" && event.done === 10_000) cutOff();
+    };
     let breaks = 1;
     const location = `http://127.0.0.1:${(cut.address() as AddressInfo).port}/cut`;
     registry.intercept = ({ path }) =>
       path === layerBlob && breaks-- > 0 ? new Response(null, { status: 307, headers: { location } }) : undefined;
-    expect((await get(registry).done).changed).toBe(true);
+    expect((await get(registry, { onEvent }).done).changed).toBe(true);
     cut.close();
     const ranges = registry.requests.filter(({ path }) => path === layerBlob).map(({ range }) => range);
     expect(ranges).toEqual([null, "bytes=10000-"]);

@@ -37,7 +37,13 @@ export type Root =
   /** An empty tmpfs. */
   | { readonly kind: "scratch"; readonly readonly: boolean; readonly from: string }
   /** Directories, lowest first, under a throw-away overlay: writes vanish with the sandbox. */
-  | { readonly kind: "overlay"; readonly lower: readonly HostPath[]; readonly from: string }
+  | {
+      readonly kind: "overlay";
+      readonly lower: readonly HostPath[];
+      /** Make it read-only when all has been put into it. */
+      readonly readonly?: boolean;
+      readonly from: string;
+    }
   /** A directory itself with what is mounted below it, read-only or writable. */
   | { readonly kind: "bind"; readonly path: HostPath; readonly readonly: boolean; readonly from: string };
 

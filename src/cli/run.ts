@@ -33,7 +33,8 @@ async function help(name: string, description: string, argv: readonly string[], 
 export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
-    return launch(planFor(await runSpec(parseRun(argv))), self);
+    const { spec, held } = await runSpec(parseRun(argv));
+    return launch(planFor(spec), self, held);
   },
 };
 
@@ -49,7 +50,7 @@ export const showPlan: Command = {
     const request = parseRun(argv, PLAN_OPTIONS);
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const spec = await runSpec(request);
+    const { spec } = await runSpec(request);
     const made = planFor(spec);
     print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;

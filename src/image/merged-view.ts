@@ -150,3 +150,20 @@ export function readInView(view: MergedView, path: string, limit: number): Uint8
     closeFile(fd);
   }
 }
+
+/** Whether something is at a path, links followed inside the image. */
+export function existsInView(view: MergedView, path: string): boolean {
+  let last: Seen | undefined;
+  try {
+    resolveInRoot(pathNames(path), (at) => {
+      last = view.look(at);
+      if (last === undefined) return "absent";
+      if (last.kind === "directory") return "directory";
+      return last.stat.type === S_IF.LNK ? { link: readLinkIn(view.roots[last.layer] ?? -1, at) } : "absent";
+    });
+  } catch (error) {
+    if (error instanceof HutchError) return false; // links that never end
+    throw error;
+  }
+  return last !== undefined;
+}

@@ -71,9 +71,12 @@ function splitStrings(bytes: Uint8Array): readonly string[] {
   return parts;
 }
 
-/** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
-export function launch(plan: Plan, self: Self): never {
-  const { imageFd } = launcherImage(plan, self);
+/**
+ * Replace this process by the launcher of a plan. Does not return. `held` are descriptors, not close-on-exec, that stay
+ * open as long as the sandbox lives. @throws SystemError when that itself fails.
+ */
+export function launch(plan: Plan, self: Self, held: readonly number[] = []): never {
+  const { imageFd } = launcherImage(plan, self, held);
   execute(imageFd, ownArguments());
 }
 
@@ -104,14 +107,18 @@ function memoryFile(name: string, content: Uint8Array): number {
 }
 
 /** The launcher's program in memory, and the executable that it becomes to explain a failure. */
-function launcherImage(plan: Plan, self: Self): { readonly imageFd: number; readonly executableFd: number } {
+function launcherImage(
+  plan: Plan,
+  self: Self,
+  held: readonly number[] = [],
+): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
   // Both must survive the next execve; the launcher closes them when the program starts.
   const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
   const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
   const argv = pointers(ownArguments());
   const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, terminal, become });
+  const assembled = assemble(plan, ARCH, { reportFd, held, argvBytes: argv.keep.length - 1, terminal, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
 }

@@ -42,16 +42,6 @@ export function field(asm: Assembler, structure: Place, offset: number, into: Pl
   asm.call("and", [content(into), content(asm.words(0xffffffff))], { result: into });
 }
 
-/** Keep one descriptor, moved to 3 or above, and close all others. */
-export function closeAllBut(asm: Assembler, keep: Place): void {
-  const [below, above] = [asm.cell(), asm.cell()];
-  asm.call("fcntl", [content(keep), c.F_DUPFD_CLOEXEC, 3], { result: keep });
-  asm.call("sub", [content(keep), 1], { result: below });
-  asm.call("sub", [content(keep), -1], { result: above });
-  asm.call("close_range", [0, content(below), 0], { onError: "ignore" });
-  asm.call("close_range", [content(above), -1, 0], { onError: "ignore" });
-}
-
 /** Above all that {@link keepOnly} ends with, below what any limit on open files allows. */
 const ASIDE = 24;
 

@@ -23,7 +23,7 @@ import { Assembler, type Label, at, content } from "./assembler.ts";
 import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { closeAllBut, keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
+import { keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
 import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
@@ -32,6 +32,8 @@ import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, wa
 export interface Reporting {
   /** Descriptor that receives 16 bytes at offset 0: address of the failed record, -errno. */
   readonly reportFd: number;
+  /** Descriptors that the launcher keeps open as long as the sandbox lives. */
+  readonly held?: readonly number[];
   /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
   readonly argvBytes: number;
   /** The caller's terminal on descriptor 0, for a plan with a terminal. */
@@ -146,11 +148,15 @@ function cloneSandbox(frame: Frame, flags: number): void {
   const settings = frame.reporting.terminal;
   const terminal =
     frame.terminal === undefined || settings === undefined ? undefined : watchTerminal(asm, frame.terminal, settings);
-  if (terminal !== undefined) {
-    keepOnly(asm, watch === undefined ? terminal.keep : [...terminal.keep, watch.directory]);
-    terminal.start();
-  } else if (watch === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
-  else closeAllBut(asm, watch.directory);
+  const held = (frame.reporting.held ?? []).map((descriptor) => {
+    const cell = asm.cell();
+    asm.set(cell, descriptor);
+    return cell;
+  });
+  const keep = [...(terminal?.keep ?? []), ...(watch === undefined ? [] : [watch.directory]), ...held];
+  if (keep.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  else keepOnly(asm, keep);
+  terminal?.start();
   passSignals(asm, { child, processDirectory: watch?.directory, terminal });
 
   asm.place(sandbox);

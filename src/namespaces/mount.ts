@@ -341,5 +341,5 @@ export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
 /** Whether the root's own mount is made read-only at the end (a read-only bind is so from the start). */
 export function sealSteps(spec: Spec): readonly Because[] {
   const { root } = spec;
-  return root.kind === "scratch" && root.readonly ? [{ op: "seal-root", why: root.from }] : [];
+  return root.kind !== "bind" && root.readonly === true ? [{ op: "seal-root", why: root.from }] : [];
 }

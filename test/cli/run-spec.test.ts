@@ -10,7 +10,7 @@ import * as defaults from "../../src/defaults.ts";
 import { HutchError, UsageError } from "../../src/errors.ts";
 import type { Spec } from "../../src/spec.ts";
 
-const spec = (...argv: string[]): Promise<Spec> => runSpec(parseRun(argv));
+const spec = async (...argv: string[]): Promise<Spec> => (await runSpec(parseRun(argv))).spec;
 
 /** What is said about a command line, or `undefined` when it is taken. */
 async function complaint(...argv: string[]): Promise<{ message: string; from: string | undefined } | undefined> {

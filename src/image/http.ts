@@ -20,7 +20,8 @@ export type SendOptions = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly authorization?: string | undefined;
   readonly body?: string;
-  readonly tls: TlsOptions;
+  /** What to hold a host to: the leniency for a registry is not for whom it sends us to. */
+  readonly tls: (url: URL) => TlsOptions;
   /** Milliseconds until the first byte of an answer. */
   readonly firstByte: number;
   /** Hosts (with port) that may be asked in plain text. */
@@ -52,7 +53,8 @@ export function isPlainServer(error: unknown): boolean {
 }
 
 async function fetchOnce(url: URL, options: SendOptions, authorization: string | undefined): Promise<Response> {
-  const { tls, firstByte, method = "GET", body } = options;
+  const { firstByte, method = "GET", body } = options;
+  const tls = options.tls(url);
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), firstByte);
   try {

@@ -140,6 +140,7 @@ const attacks = (): Readonly<Record<string, Attack>> => ({
     layers: [[entry(file("x", "aaaabbbb", { pax: { "GNU.sparse.map": "0,4,2,4", "GNU.sparse.size": "10" } }))]],
     refused: /invalid sparse map/,
   },
+  "1,500 levels": { layers: [[entry(file(`${"d/".repeat(1500)}x`))]], refused: /path too long/ },
   "path of 5,000 bytes": { layers: [[entry(file(`${"a/".repeat(2500)}x`))]], refused: /path too long/ },
   "name of 300 bytes": { layers: [[entry(file("n".repeat(300)))]], refused: /path too long/ },
   "a thousand levels": { layers: [[entry(file(`${"d/".repeat(1000)}x`))]], has: [`${"d/".repeat(1000)}x`] },

@@ -43,13 +43,13 @@ const text = (error: unknown): string => {
   return typeof code === "string" && !words.includes(code) ? `${code}: ${words}` : words;
 };
 
+const NO_TLS = new Set(["EPROTO", "ERR_SSL_WRONG_VERSION_NUMBER", "ECONNREFUSED", "ECONNRESET", "ERR_PROXY_TUNNEL"]);
+
 /** True when a connection failed because the other side does not speak TLS there. */
 export function isPlainServer(error: unknown): boolean {
   const { cause } = error as { cause?: unknown };
   const code = (cause as { code?: unknown } | undefined)?.code;
-  return (
-    code === "EPROTO" || code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ECONNREFUSED" || code === "ECONNRESET"
-  );
+  return typeof code === "string" && NO_TLS.has(code);
 }
 
 async function fetchOnce(url: URL, options: SendOptions, authorization: string | undefined): Promise<Response> {
@@ -65,6 +65,7 @@ async function fetchOnce(url: URL, options: SendOptions, authorization: string |
       verbose: false,
       timeout: false,
       signal: abort.signal,
+      ...(isLoopback(url.hostname) ? { proxy: false } : {}), // a proxy cannot reach this machine's own registry
       headers: {
         "User-Agent": "hutch",
         "Accept-Encoding": "identity",

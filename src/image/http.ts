@@ -20,7 +20,8 @@ export type SendOptions = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly authorization?: string | undefined;
   readonly body?: string;
-  readonly tls: TlsOptions;
+  /** What to hold a host to: the leniency for a registry is not for whom it sends us to. */
+  readonly tls: (url: URL) => TlsOptions;
   /** Milliseconds until the first byte of an answer. */
   readonly firstByte: number;
   /** Hosts (with port) that may be asked in plain text. */
@@ -42,17 +43,18 @@ const text = (error: unknown): string => {
   return typeof code === "string" && !words.includes(code) ? `${code}: ${words}` : words;
 };
 
+const NO_TLS = new Set(["EPROTO", "ERR_SSL_WRONG_VERSION_NUMBER", "ECONNREFUSED", "ECONNRESET", "ERR_PROXY_TUNNEL"]);
+
 /** True when a connection failed because the other side does not speak TLS there. */
 export function isPlainServer(error: unknown): boolean {
   const { cause } = error as { cause?: unknown };
   const code = (cause as { code?: unknown } | undefined)?.code;
-  return (
-    code === "EPROTO" || code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ECONNREFUSED" || code === "ECONNRESET"
-  );
+  return typeof code === "string" && NO_TLS.has(code);
 }
 
 async function fetchOnce(url: URL, options: SendOptions, authorization: string | undefined): Promise<Response> {
-  const { tls, firstByte, method = "GET", body } = options;
+  const { firstByte, method = "GET", body } = options;
+  const tls = options.tls(url);
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), firstByte);
   try {
@@ -63,6 +65,7 @@ async function fetchOnce(url: URL, options: SendOptions, authorization: string |
       verbose: false,
       timeout: false,
       signal: abort.signal,
+      ...(isLoopback(url.hostname) ? { proxy: false } : {}), // a proxy cannot reach this machine's own registry
       headers: {
         "User-Agent": "hutch",
         "Accept-Encoding": "identity",

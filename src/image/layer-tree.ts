@@ -106,7 +106,6 @@ export function createLayerTree(
 
   function kindOf(path: string): "directory" | "absent" | "other" | { link: string } {
     passed.add(path);
-    if (directories.has(path)) return "directory";
     const mine = own(path);
     if (mine !== undefined) {
       if (mine.type === S_IF.DIR) return "directory";
@@ -171,6 +170,8 @@ export function createLayerTree(
   /** Take an own whiteout away before something is put in its place; a directory there then starts empty. */
   function clearWhiteout(parent: number, path: string, name: string): boolean {
     if (!whiteouts.delete(path)) return false;
+    const stat = statAt(parent, name);
+    if (stat === undefined || !isWhiteout(parent, name, stat)) return false; // gone with the directory it was in
     call("unlinkat", parent, name, 0);
     return true;
   }
@@ -187,9 +188,10 @@ export function createLayerTree(
     if (stat === undefined) return;
     removeTree(parent, name);
     if (stat.type !== S_IF.DIR) return;
-    for (const set of [directories, opaque, whiteouts]) {
-      for (const key of set.keys()) if (key === path || key.startsWith(`${path}/`)) set.delete(key);
-    }
+    // What was noted of names below stays: it is checked against the disk before use, and hides nothing that the new
+    // directory, which is opaque, does not hide anyway.
+    directories.delete(path);
+    opaque.delete(path);
   }
 
   function putDirectory(path: string, attributes: Attributes): void {
@@ -201,8 +203,9 @@ export function createLayerTree(
   function placeDirectory(path: string, attributes: Attributes): void {
     const [parentPath, name] = splitPath(path);
     const parent = open(parentPath);
-    const hadWhiteout = whiteouts.has(path);
-    const before = hadWhiteout ? undefined : statAt(parent, name);
+    const found = statAt(parent, name);
+    const hadWhiteout = found !== undefined && isWhiteout(parent, name, found);
+    const before = hadWhiteout ? undefined : found;
     const isKept = before?.type === S_IF.DIR;
     if (!isKept) {
       // A file, link or whiteout of this layer stood here: what the layers below have in this directory is gone.
@@ -264,7 +267,7 @@ export function createLayerTree(
     const deepestFirst = [...directories].toSorted(([a], [b]) => b.length - a.length);
     for (const [path, { mode, mtime }] of deepestFirst) {
       const fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
-      if (fd < 0) throw systemError(`open ${path}`, -fd);
+      if (fd < 0) continue; // replaced since
       finishDirectory(fd, mode, mtime, ids);
       closeFile(fd);
     }
@@ -282,9 +285,11 @@ export function createLayerTree(
       const isHidden = names.some((_, i) => opaque.has(names.slice(0, i).join("/")));
       if (!isHidden) continue;
       const [parentPath, name] = splitPath(path);
-      const parent = open(parentPath);
+      const parent = openBeneath(target, parentPath, O.RDONLY | O.DIRECTORY);
+      if (parent < 0) continue; // replaced since
       const stat = statAt(parent, name);
       if (stat !== undefined && isWhiteout(parent, name, stat)) call("unlinkat", parent, name, 0);
+      closeFile(parent);
     }
   }
 

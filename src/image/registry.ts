@@ -12,6 +12,7 @@ import {
   type RetryPolicy,
   send,
   type SendOptions,
+  type TlsOptions,
   withRetries,
 } from "./http.ts";
 import { JSON_LIMIT } from "./json.ts";
@@ -46,9 +47,9 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
   let preferred: Endpoint | undefined;
 
   const transport = ({ host, insecure }: Endpoint): Pick<SendOptions, "tls" | "firstByte" | "plainAllowed"> => ({
-    tls: { insecure, ...options.certificates(host) },
+    tls: (url) => ({ insecure: insecure && isHost(url, host), ...options.certificates(url.host) }),
     firstByte,
-    plainAllowed: (url) => isLoopback(url.hostname) || (insecure && url.host === new URL(`http://${host}`).host),
+    plainAllowed: (url) => isLoopback(url.hostname) || (insecure && isHost(url, host)),
   });
 
   /** https, or http where that is allowed and the other does not answer TLS. */
@@ -212,7 +213,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     for (const text of descriptor.urls ?? []) {
       const url = URL.canParse(text) ? new URL(text) : undefined;
       if (url === undefined || !/^https?:$/.test(url.protocol)) continue;
-      const tls = { insecure: false, ca: [] };
+      const tls = ({ host }: URL): TlsOptions => ({ insecure: false, ...options.certificates(host) });
       const plainAllowed = ({ hostname }: URL): boolean => isLoopback(hostname);
       const response = await send(url, { tls, firstByte, plainAllowed }).catch(() => undefined);
       if (response?.status === 200) return { offset: 0, stream: readBody(response, url.host, idle) };
@@ -228,6 +229,11 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     manifest: async ({ digest }) => (await getManifest(digest)).bytes,
     blob,
   };
+}
+
+/** True when a URL is of the host (with port) of an endpoint. */
+function isHost(url: URL, host: string): boolean {
+  return url.host === new URL(`${url.protocol}//${host}`).host;
 }
 
 /** Credentials for Docker Hub are kept under docker.io, whatever its API's host is called. */

@@ -46,6 +46,8 @@ export type Unpacker = {
 
 const PATH_LIMIT = 4095;
 const NAME_LIMIT = 255;
+/** Directories within each other; every level costs a descriptor when the layer is removed. */
+const DEPTH_LIMIT = 1024;
 
 /** Names of an entry's path, ".." taken lexically and never above the root. @throws HutchError on a path too long */
 export function entryNames(name: string): string[] {
@@ -54,7 +56,11 @@ export function entryNames(name: string): string[] {
     if (part === "..") names.pop();
     else names.push(part);
   }
-  if (byteLength(names.join("/")) > PATH_LIMIT || names.some((part) => byteLength(part) > NAME_LIMIT)) {
+  if (
+    names.length > DEPTH_LIMIT ||
+    byteLength(names.join("/")) > PATH_LIMIT ||
+    names.some((part) => byteLength(part) > NAME_LIMIT)
+  ) {
     throw new HutchError(`path too long: ${JSON.stringify(name.slice(0, 100))}…`);
   }
   return names;

@@ -2,6 +2,7 @@
 
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer as createProxy, request } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { MEDIA } from "../../src/image/manifest.ts";
@@ -178,6 +179,56 @@ test("redirects lose the authorization at another origin and keep it at the same
     expect(same.every(({ authorization }) => authorization !== null)).toBe(true);
     expect(other.requests.length).toBe(3);
     expect(other.requests.every(({ authorization }) => authorization === null)).toBe(true);
+  }));
+
+test("proxies are used for others' registries, with NO_PROXY, and never for this machine's", () =>
+  withRegistry(async (registry) => {
+    const asked: string[] = [];
+    const proxy = createProxy((incoming, outgoing) => {
+      const url = new URL(incoming.url ?? "");
+      asked.push(url.host);
+      const { port } = new URL(registry.url);
+      const onward = {
+        host: "127.0.0.1",
+        port,
+        path: url.pathname,
+        method: incoming.method,
+        headers: incoming.headers,
+      };
+      request(onward, (answer) => {
+        outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+        answer.pipe(outgoing);
+      }).end();
+    });
+    proxy.on("connect", (_, socket) => socket.end("HTTP/1.1 403 Forbidden\r\n\r\n"));
+    await new Promise<void>((resolve) => void proxy.listen(0, "127.0.0.1", resolve));
+    const { dir: place, options } = freshStore();
+    const conf = join(place, "registries.conf");
+    writeFileSync(conf, '[[registry]]\nlocation = "far.test:5000"\ninsecure = true\n');
+    const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const child = new URL("./helpers/pull-child.ts", import.meta.url).pathname;
+    const pullThrough = async (name: string, more: Record<string, string> = {}): Promise<string> => {
+      const env = {
+        PATH: process.env["PATH"] ?? "",
+        HTTP_PROXY: address,
+        HTTPS_PROXY: address,
+        CONTAINERS_REGISTRIES_CONF: conf,
+        ...more,
+      };
+      const pulling = Bun.spawn([process.execPath, child, options.store.root, name], {
+        env,
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      return (await new Response(pulling.stdout).text()) + (await new Response(pulling.stderr).text());
+    };
+    expect(await pullThrough("far.test:5000/test")).toContain("pulled sha256:");
+    expect(new Set(asked)).toEqual(new Set(["far.test:5000"]));
+    asked.length = 0;
+    expect(await pullThrough("far.test:5000/test:2", { NO_PROXY: "far.test" })).toContain("ENOTFOUND");
+    expect(await pullThrough(`${registry.host}/test`)).toContain("pulled sha256:");
+    expect(asked).toEqual([]);
+    proxy.close();
   }));
 
 test("a mirror is asked first, and the registry when the mirror lacks the image", () =>

@@ -7,9 +7,8 @@ const [, , store = "", name = "", policy = "missing"] = process.argv;
 const { image, changed } = await pull(name, {
   store: openStore(store),
   policy: policy as "missing",
-  env: { HOME: "/nonexistent" },
+  env: { HOME: "/nonexistent", CONTAINERS_REGISTRIES_CONF: process.env["CONTAINERS_REGISTRIES_CONF"] ?? "/dev/null" },
   uid: process.getuid?.() ?? 0,
-  registries: [],
   onEvent: ({ kind }) => void Bun.write(Bun.stdout, `${kind}\n`),
 });
 await Bun.write(Bun.stdout, `${changed ? "pulled" : "had"} ${image.record.manifest.digest}\n`);

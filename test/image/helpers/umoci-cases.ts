@@ -133,6 +133,23 @@ export const cases: Readonly<Record<string, readonly Layer[]>> = {
     ],
   ],
   "the same file twice": [[root, file("x", "first", { mode: 0o600 }), file("x", "second, longer", { mode: 0o644 })]],
+  "directory with whiteouts, replaced and made again": [
+    base,
+    [
+      root,
+      dir("a"),
+      file("a/.wh.one", ""),
+      file("a/sub/.wh.deep", ""),
+      file("a", "file"),
+      dir("a"),
+      dir("a/sub"),
+      file("a/sub/x"),
+    ],
+  ],
+  "directory replaced by a link, then a whiteout through it": [
+    base,
+    [root, file("b/.wh.x", ""), link("b", "a"), file("b/.wh.one", ""), file("b/three")],
+  ],
   "empty layer": [base, []],
   "old V7 headers": [
     [

@@ -113,9 +113,6 @@ export const CLOSE_RANGE_CLOEXEC = 4;
 /** faccessat2(2). */
 export const W_OK = 2;
 
-/** landlock_create_ruleset(2): ask for the version of the interface. */
-export const LANDLOCK_CREATE_RULESET_VERSION = 1;
-
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_DUPFD = 0;

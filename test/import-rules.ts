@@ -87,9 +87,16 @@ export const ROOMS: readonly Room[] = [
   { name: "judge", files: ["src/judge/"], rooms: [...WORDS, "plan", "launch", "resources"], ...EFFECTS },
 
   {
+    name: "doctor",
+    files: ["src/doctor/"],
+    rooms: [...WORDS, "defaults", "validate", "tables", "libc", "process", "plan", "launch", "host"],
+    ...EFFECTS,
+  },
+
+  {
     name: "index",
     files: ["src/index.ts"],
-    rooms: [...WORDS, "defaults", "validate", "explain", "host", "plan", "launch"],
+    rooms: [...WORDS, "defaults", "validate", "explain", "host", "plan", "launch", "doctor"],
     ...PURE,
   },
   {
@@ -97,7 +104,7 @@ export const ROOMS: readonly Room[] = [
     files: ["src/cli/"],
     rooms: [
       ...[...WORDS, "defaults", "validate", "explain", "tables", "libc", "process", "resources", "plan"],
-      ...["launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge"],
+      ...["launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
     ],
     ...COMMANDS,
   },

@@ -21,6 +21,21 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./run.ts")).showPlan,
   },
+  closure: {
+    summary: "list what a program of this machine needs to run",
+    passesStatus: false,
+    load: async () => (await import("./closure.ts")).closure,
+  },
+  root: {
+    summary: "write programs with what they need as a directory",
+    passesStatus: false,
+    load: async () => (await import("./root.ts")).root,
+  },
+  doctor: {
+    summary: "say what this machine can do, and what mends the rest",
+    passesStatus: false,
+    load: async () => (await import("./doctor.ts")).doctor,
+  },
   selftest: {
     summary: "try attacks from inside a sandbox, and say which were held",
     passesStatus: false,
@@ -31,6 +46,17 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: true,
     load: async () => (await import("./mydocker.ts")).mydocker,
   },
+  "nix-build-shell": {
+    summary: "enter the sandbox that a Nix build failed in",
+    passesStatus: true,
+    load: async () => (await import("./nix-build-shell.ts")).nixBuildShell,
+  },
+  "end-nix-session": {
+    summary: "tidy up after nix-build-shell",
+    hidden: true,
+    passesStatus: true,
+    load: async () => (await import("./nix-session-end.ts")).endNixSession,
+  },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,
@@ -40,4 +66,4 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
 };
 
 /** Names under which the binary is a command of its own. */
-export const APPLETS: readonly string[] = ["mydocker"];
+export const APPLETS: readonly string[] = ["mydocker", "nix-build-shell"];

@@ -18,6 +18,8 @@ export interface Occurrence {
 export interface Parsed {
   readonly options: ReadonlyMap<string, readonly Occurrence[]>;
   readonly operands: readonly string[];
+  /** Whether `--` stands before the operands. */
+  readonly ended: boolean;
 }
 
 interface Definition {
@@ -50,6 +52,7 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
     else list.push(occurrence);
   };
   let index = 0;
+  let ended = false;
   const following = (word: string): string => {
     index += 1;
     const value = argv[index];
@@ -60,6 +63,7 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
     const word = argv[index] ?? "";
     if (word === "--") {
       index += 1;
+      ended = true;
       break;
     }
     if (!word.startsWith("-") || word === "-") break;
@@ -91,7 +95,26 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
       break;
     }
   }
-  return { options, operands: argv.slice(index) };
+  return { options, operands: argv.slice(index), ended };
+}
+
+/**
+ * The same for commands whose operands are no program's arguments: options may stand behind operands too, up to `--`.
+ * @throws UsageError
+ */
+export function parseMixed(args: ArgsDef, argv: readonly string[]): Parsed {
+  const options = new Map<string, Occurrence[]>();
+  const operands: string[] = [];
+  for (let rest = argv; ;) {
+    const part = parseOptions(args, rest);
+    for (const [name, list] of part.options) options.set(name, [...(options.get(name) ?? []), ...list]);
+    const [first, ...more] = part.operands;
+    if (first === undefined || part.ended) {
+      return { options, operands: [...operands, ...part.operands], ended: part.ended };
+    }
+    operands.push(first);
+    rest = more;
+  }
 }
 
 function unknownOption(option: string, known: ReadonlyMap<string, Definition>, word = option): UsageError {

@@ -71,6 +71,7 @@ export const RUN_OPTIONS = {
     valueHint: "SECONDS|monotonic=S,boottime=S",
     description: "move the program's clocks (time namespace)",
   },
+  tty: { type: "boolean", alias: "t", description: "a terminal of the sandbox's own (-it too)" },
   interactive: { type: "boolean", alias: "i", description: "accepted: stdin is always passed on" },
   rm: { type: "boolean", description: "accepted: nothing is ever left behind" },
   detach: { type: "boolean", alias: "d", description: "not there: hutch says what to do instead" },

@@ -4,12 +4,12 @@ import type { ArgsDef } from "citty";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readTextInside } from "../libc/files.ts";
+import { isTerminal, readFile, readText, readTextInside, linkTarget } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
-import { F_GETFD } from "../libc/constants.ts";
+import { F_SETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { chooseRights } from "./security-options.ts";
@@ -35,7 +35,7 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
     if (given !== undefined)
-      throw new UsageError(`there is no ${given.words.split(" ")[0]}`, { from: given.words, hint: instead });
+      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
   }
   const [rootWord, ...rest] = parsed.operands;
   if (rootWord === undefined)
@@ -56,7 +56,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   const root = parseRoot(parsed, rootWord, cwd);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
   const user = findUser(parsed, root);
-  const env = environment(parsed, hostname, user.home);
+  const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd));
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
@@ -71,10 +71,11 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
   return {
     root,
     process: {
+      ...(has(parsed, "tty") ? { terminal: true } : {}),
       args: command,
       env,
       searchPath: path === "" ? [] : path.split(":"),
-      cwd: (workdir === undefined ? "/" : values.tidyPath(workdir.value) || "/") as SandboxPath,
+      cwd: workingDirectory(workdir?.value ?? "/"),
       uid: user.uid,
       gid: user.gid,
       additionalGids: user.additionalGids,
@@ -102,6 +103,7 @@ export async function runSpec({ parsed, rootWord, command }: RunRequest): Promis
 
 /** Fields of the Spec by the options that fill them, for errors. */
 const FIELDS: Readonly<Record<string, string>> = {
+  tty: "terminal",
   hostname: "hostname",
   domainname: "domainname",
   user: "user",
@@ -157,16 +159,32 @@ function findUser(parsed: Parsed, root: Root): ResolvedUser {
   return resolveUser(given.value, rootFile(root, "/etc/passwd"), rootFile(root, "/etc/group"), given.words);
 }
 
-function environment(parsed: Parsed, hostname: string, home: string): readonly string[] {
+/** The default PATH, and behind it where programs added by name come from (~/.local/bin, a version manager's, …). */
+async function searchPath(parsed: Parsed, cwd: string): Promise<string> {
+  const names = all(parsed, "add").map(({ value }) => value);
+  const usual = defaults.DEFAULT_PATH.split(":");
+  if (names.every((name) => name.includes("/"))) return defaults.DEFAULT_PATH;
+  const { programDirectories } = await import("../rootfs/host-programs.ts");
+  const others = programDirectories(names, { path: callerPath(), cwd }).filter(
+    (directory) => !usual.includes(directory) && !directory.includes(":"),
+  );
+  return [...usual, ...others].join(":");
+}
+
+/** The caller's PATH, in which programs to add are found. */
+function callerPath(): string {
+  return (
+    ownEnvironment()
+      .find((entry) => entry.startsWith("PATH="))
+      ?.slice(5) ?? defaults.DEFAULT_PATH
+  );
+}
+
+function environment(parsed: Parsed, hostname: string, home: string, path: string): readonly string[] {
   const caller = ownEnvironment();
   const term = caller.find((entry) => entry.startsWith("TERM="));
   const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
-  const base = [
-    `PATH=${defaults.DEFAULT_PATH}`,
-    `HOME=${home}`,
-    `HOSTNAME=${hostname}`,
-    ...(terminal ? [term ?? "TERM=xterm"] : []),
-  ];
+  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
   const files = all(parsed, "env-file").flatMap(({ value, words }) =>
     values.parseEnvFile(readEnvFile(value, words), words),
   );
@@ -184,6 +202,11 @@ function chooseInit(parsed: Parsed): boolean {
   return !has(parsed, "no-init");
 }
 
+/** Tidy when it is absolute; anything else is left for validate.ts to refuse. */
+function workingDirectory(word: string): SandboxPath {
+  return (word.startsWith("/") ? values.tidyPath(word) || "/" : word) as SandboxPath;
+}
+
 /** How many descriptors to pass on; each must be open, and meant to be inherited. */
 function preserveFds(parsed: Parsed): number {
   const given = last(parsed, "preserve-fds");
@@ -191,11 +214,19 @@ function preserveFds(parsed: Parsed): number {
   if (!/^\d{1,4}$/.test(given.value)) throw new UsageError("--preserve-fds needs a number", { from: given.words });
   const count = Number(given.value);
   for (let descriptor = 3; descriptor < 3 + count; descriptor++) {
-    if (rawCall("fcntl", descriptor, F_GETFD) !== 0) {
-      throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
-    }
+    if (!isInherited(descriptor)) throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
+    rawCall("fcntl", descriptor, F_SETFD, 0);
   }
   return count;
+}
+
+/**
+ * Whether the caller has left a descriptor open. Bun makes all from 4 up close-on-exec when it starts, so the flag tells
+ * nothing; but its own event poll takes the lowest number that the caller did not.
+ */
+function isInherited(descriptor: number): boolean {
+  const target = linkTarget(`/proc/self/fd/${descriptor}`);
+  return typeof target === "string" && target !== "anon_inode:[eventpoll]";
 }
 
 /** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */
@@ -219,13 +250,24 @@ async function mountsOf(
   base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
   const programs = all(parsed, "add");
   const paths = all(parsed, "add-path");
-  const added = programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, cwd);
+  const network = await networkFiles(parsed, root);
+  const nsswitch = network.length > 0 ? (readText("/etc/nsswitch.conf") ?? "") : rootFile(root, "/etc/nsswitch.conf");
+  const added =
+    programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, nsswitch, cwd);
   const given: readonly Mount[] = [
     ...all(parsed, "tmpfs").map(values.parseTmpfs),
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
-  return [...base, ...added, ...given];
+  return [...base, ...network, ...added, ...given];
+}
+
+/** With the host's network its resolver's files too, where the root is one of hutch's own to put them. */
+async function networkFiles(parsed: Parsed, root: Root): Promise<readonly Mount[]> {
+  const given = last(parsed, "network");
+  if (given?.value !== "host" || root.kind === "bind") return [];
+  const { networkMounts } = await import("../rootfs/network-files.ts");
+  return networkMounts(directoryOf(root), given.words);
 }
 
 /** Programs and paths of the host; the code for it is only loaded when they are asked for. */
@@ -234,15 +276,11 @@ async function hostPrograms(
   paths: readonly Occurrence[],
   root: Root,
   env: readonly string[],
+  nsswitch: string,
   cwd: string,
 ): Promise<readonly Mount[]> {
   const { closureMounts, programsClosure } = await import("../rootfs/host-programs.ts");
-  const path =
-    ownEnvironment()
-      .find((entry) => entry.startsWith("PATH="))
-      ?.slice(5) ?? defaults.DEFAULT_PATH;
-  const nsswitch = rootFile(root, "/etc/nsswitch.conf");
-  const closure = programsClosure({ programs, paths, search: { path, cwd }, env, nsswitch });
+  const closure = programsClosure({ programs, paths, search: { path: callerPath(), cwd }, env, nsswitch });
   return closureMounts(closure, directoryOf(root));
 }
 

@@ -44,6 +44,8 @@ export type Argument = number | Place | Content | string | Uint8Array;
 
 const CONTENT = 2 ** 40; // no number that a record can hold
 
+const NO_FLOW: Flow = {};
+
 /** The content of a cell, as an argument. */
 export function content(cell: Place): Content {
   return (CONTENT + cell) as Content;
@@ -62,6 +64,7 @@ export class Assembler {
   #words = new Int32Array(512 * RECORD_WORDS);
   #count = 0;
   #data = new Uint8Array(16384);
+  #data32 = new Uint32Array(this.#data.buffer);
   #dataBytes = 0;
   #cellBytes = FIRST_FREE_CELL;
   #waiting = 0;
@@ -97,13 +100,14 @@ export class Assembler {
       const larger = new Uint8Array(Math.max(this.#dataBytes, 2 * this.#data.length));
       larger.set(this.#data);
       this.#data = larger;
+      this.#data32 = new Uint32Array(larger.buffer);
     }
     return (DATA_ADDRESS + start) as Place;
   }
 
   /** Constant 64-bit little-endian words, shared between equal ones: never to be written to. -1 is all ones. */
   words(...values: readonly number[]): Place {
-    const key = `\0${values.join(" ")}`;
+    const key = `\0${String(values)}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     const place = this.#room(8 * values.length);
@@ -113,9 +117,9 @@ export class Assembler {
   }
 
   #word(address: number, value: number): void {
-    const view = new DataView(this.#data.buffer);
-    view.setUint32(address - DATA_ADDRESS, value >>> 0, true);
-    view.setUint32(address - DATA_ADDRESS + 4, Math.floor(value / 2 ** 32) >>> 0, true);
+    const index = (address - DATA_ADDRESS) / 4; // places are 8-aligned
+    this.#data32[index] = value;
+    this.#data32[index + 1] = Math.floor(value / 2 ** 32);
   }
 
   /** A NUL-terminated string, shared between equal ones. @throws HutchError when it contains NUL. */
@@ -168,7 +172,7 @@ export class Assembler {
    * Write a record; a number is a system call that has no name here. Errors go to the current `failure` label unless
    * `flow` says otherwise.
    */
-  call(operation: SyscallName | PseudoOperation | number, args: readonly Argument[], flow: Flow = {}): void {
+  call(operation: SyscallName | PseudoOperation | number, args: readonly Argument[], flow: Flow = NO_FLOW): void {
     const start = this.#count * RECORD_WORDS;
     if (start + RECORD_WORDS > this.#words.length) {
       const larger = new Int32Array(2 * this.#words.length);

@@ -52,6 +52,39 @@ export function closeAllBut(asm: Assembler, keep: Place): void {
   asm.call("close_range", [content(above), -1, 0], { onError: "ignore" });
 }
 
+/** Above all that {@link keepOnly} ends with, below what any limit on open files allows. */
+const ASIDE = 24;
+
+/**
+ * Keep the descriptors in some cells and close all others. They become 3, 4, 5, … in this order, close-on-exec, and the
+ * cells say so.
+ */
+export function keepOnly(asm: Assembler, cells: readonly Place[]): void {
+  for (const cell of cells) asm.call("fcntl", [content(cell), c.F_DUPFD_CLOEXEC, ASIDE], { result: cell });
+  asm.call("close_range", [0, ASIDE - 1, 0]);
+  cells.forEach((cell, index) => asm.call("dup3", [content(cell), 3 + index, c.O_CLOEXEC], { result: cell }));
+  asm.call("close_range", [3 + cells.length, -1, 0]);
+}
+
+/** Fork a process that does `body` and exits with 0. Errors in it are passed over unless `body` says otherwise. */
+export function fork(asm: Assembler, pid: Place, body: () => void): void {
+  const [inside, after] = [asm.label(), asm.label()];
+  const failure = asm.failure;
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: pid, onZero: inside, next: after });
+  asm.place(inside);
+  asm.failure = undefined;
+  body();
+  asm.call("exit_group", [0]);
+  asm.failure = failure;
+  asm.place(after);
+}
+
+/** End a process and wait for that; one that has been waited for before is passed over. */
+export function end(asm: Assembler, pid: Place): void {
+  asm.call("kill", [content(pid), c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.call("waitid", [c.P_PID, content(pid), 0, c.WEXITED, 0], { onError: "ignore" });
+}
+
 /** Exit as a waited-for process did (siginfo_t `info`): its status, or 128 + the signal that ended it. */
 export function exitLike(asm: Assembler, info: Place): void {
   const [code, status] = [asm.cell(), asm.cell()];

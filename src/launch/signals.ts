@@ -9,6 +9,7 @@ import { type Assembler, type Label, at, content } from "./assembler.ts";
 
 import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
+import type { TerminalWatch } from "./terminal.ts";
 
 /** Wait for any signal, interrupted or not. */
 function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label): void {
@@ -16,11 +17,20 @@ function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label):
   asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
 }
 
+/** What the launcher's loop looks after. */
+export interface Watched {
+  readonly child: Place;
+  /** The child's directory below /proc, when it is the program and PID 1. */
+  readonly processDirectory: Place | undefined;
+  /** The program's own terminal, if it has one. */
+  readonly terminal: TerminalWatch | undefined;
+}
+
 /**
- * The launcher's loop. A signal that the kernel sent came from the terminal, and the program's process group has had it
- * already. With `processDirectory` (the child's below /proc) the program is PID 1.
+ * The launcher's loop. A signal that the kernel sent came from the caller's terminal: the program's process group has
+ * had it already, unless it has a terminal of its own.
  */
-export function passSignals(asm: Assembler, child: Place, processDirectory: Place | undefined): void {
+export function passSignals(asm: Assembler, { child, processDirectory, terminal }: Watched): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, code, self, stopped, pid, emulated] = [
     asm.cell(),
@@ -42,8 +52,13 @@ export function passSignals(asm: Assembler, child: Place, processDirectory: Plac
   asm.call("getpid", [], { result: self });
   waitForSignal(asm, info, signal, loop);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, childChanged);
+  const hangUp = asm.label();
+  if (terminal !== undefined) {
+    terminal.onSignal(signal, self, loop);
+    asm.call("sub", [content(signal), c.SIGNALS.SIGHUP], { next: forward });
+  }
   field(asm, info, SIGINFO.code, code);
-  asm.ifEqual(content(code), c.SI_KERNEL, fromTerminal);
+  asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? fromTerminal : hangUp);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
   asm.jump(forward);
 
@@ -70,8 +85,19 @@ export function passSignals(asm: Assembler, child: Place, processDirectory: Plac
   asm.place(childChanged);
   asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, 0], { onError: done });
   field(asm, ended, SIGINFO.pid, pid);
-  asm.ifEqual(content(pid), 0, loop);
+  if (terminal === undefined) asm.ifEqual(content(pid), 0, loop);
+  else {
+    const running = asm.label();
+    asm.call("sub", [content(pid), 0], { onZero: running, next: done });
+    asm.place(hangUp);
+    terminal.hangUp(child);
+    asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED, 0], { onError: done, next: done });
+    asm.place(running);
+    terminal.ifGone(hangUp);
+    asm.jump(loop);
+  }
   asm.place(done);
+  terminal?.finish();
   const natural = asm.label();
   asm.ifEqual(content(emulated), 0, natural);
   asm.call("sub", [content(emulated), -128], { result: emulated });

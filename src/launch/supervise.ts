@@ -22,10 +22,11 @@ import type { Plan } from "../step.ts";
 import { Assembler, type Label, at, content } from "./assembler.ts";
 import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
-import { type Lowering } from "./lowering.ts";
-import { closeAllBut, makePipe, openProcess, tellName } from "./processes.ts";
+import type { Lowering, PseudoTerminal } from "./lowering.ts";
+import { closeAllBut, keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
+import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
 
 /** What the launcher does with a failure. */
 export interface Reporting {
@@ -33,6 +34,8 @@ export interface Reporting {
   readonly reportFd: number;
   /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
   readonly argvBytes: number;
+  /** The caller's terminal on descriptor 0, for a plan with a terminal. */
+  readonly terminal?: TerminalSettings | undefined;
   /** Executable (by descriptor), argv and environment to become afterwards; without it, exit with 125. */
   readonly become:
     { readonly executableFd: number; readonly argv: readonly string[]; readonly env: readonly string[] } | undefined;
@@ -56,6 +59,7 @@ interface Frame {
   readonly mask: Place;
   readonly status: { readonly read: Place; readonly write: Place };
   readonly alive: { readonly read: Place; readonly write: Place };
+  readonly terminal: PseudoTerminal | undefined;
   readonly failedOutside: Label;
   readonly failedInside: Label;
   readonly orphaned: Label;
@@ -74,6 +78,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     mask: asm.cell(),
     status: pipe(),
     alive: pipe(),
+    terminal: plan.steps.some(({ op }) => op === "open-terminal") ? pseudoTerminal(asm) : undefined,
     failedOutside: asm.label(),
     failedInside: asm.label(),
     orphaned: asm.label(),
@@ -84,6 +89,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     trees: new Map(),
     root: undefined,
     alive: frame.alive.read,
+    terminal: frame.terminal,
     orphaned: frame.orphaned,
     holdIds: (step) => holdIds(lowering, step),
     enterIds: () => enterIds(lowering),
@@ -127,6 +133,7 @@ function cloneSandbox(frame: Frame, flags: number): void {
   // The launcher watches a program that is PID 1 through its directory below /proc.
   const watch = plan.init ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
   if (watch !== undefined) makePipe(asm, watch.read, watch.write);
+  if (frame.terminal !== undefined) makeChannel(asm, frame.terminal);
   asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   asm.call("close", [content(status.write)]);
   asm.call("close", [content(alive.read)]);
@@ -134,10 +141,17 @@ function cloneSandbox(frame: Frame, flags: number): void {
     asm.call("close", [content(watch.write)]);
     openProcess(asm, arch, watch.read, asm.cell(16), watch.directory);
   }
+  if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   waitForStart(frame, child);
-  if (watch === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  const settings = frame.reporting.terminal;
+  const terminal =
+    frame.terminal === undefined || settings === undefined ? undefined : watchTerminal(asm, frame.terminal, settings);
+  if (terminal !== undefined) {
+    keepOnly(asm, watch === undefined ? terminal.keep : [...terminal.keep, watch.directory]);
+    terminal.start();
+  } else if (watch === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
   else closeAllBut(asm, watch.directory);
-  passSignals(asm, child, watch?.directory);
+  passSignals(asm, { child, processDirectory: watch?.directory, terminal });
 
   asm.place(sandbox);
   asm.failure = frame.failedInside;

@@ -3,6 +3,9 @@
 export const AT_FDCWD = -100;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
+/** unlinkat(2); faccessat2(2). */
+export const AT_REMOVEDIR = 0x200;
+export const AT_EACCESS = 0x200;
 
 /** open(2). O_DIRECTORY and O_NOFOLLOW differ between architectures: see {@link openFlags}. */
 export const O_RDONLY = 0;
@@ -38,6 +41,10 @@ export const CLONE_FLAGS = {
   pid: 0x20000000,
   network: 0x40000000,
 } as const;
+
+/** clone(2), without a new namespace: one table of descriptors; the parent waits until the child has ended. */
+export const CLONE_FILES = 0x400;
+export const CLONE_VFORK = 0x4000;
 
 /** mount(2), umount2(2), the new mount API. */
 export const MS_REC = 0x4000;
@@ -78,7 +85,10 @@ export const SIGNALS = {
   SIGCONT: 18,
   SIGSTOP: 19,
   SIGTSTP: 20,
+  SIGTTIN: 21,
+  SIGTTOU: 22,
   SIGXFSZ: 25,
+  SIGWINCH: 28,
 } as const;
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
@@ -89,6 +99,7 @@ export const P_ALL = 0;
 export const P_PID = 1;
 export const WNOHANG = 1;
 export const WEXITED = 4;
+export const WNOWAIT = 0x01000000;
 export const CLD_EXITED = 1;
 
 /** prctl(2). */
@@ -103,8 +114,13 @@ export const PR_SET_SECUREBITS = 28;
 export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
+export const F_SETFL = 4;
+/** faccessat2(2). */
+export const W_OK = 2;
+
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;
@@ -114,6 +130,29 @@ export const AF_INET = 2;
 export const SOCK_DGRAM_CLOEXEC = 2 | O_CLOEXEC;
 export const SIOCSIFFLAGS = 0x8914;
 export const IFF_UP = 0x1;
+
+/** poll(2). */
+export const POLLIN = 0x1;
+export const POLLOUT = 0x4;
+export const POLLHUP = 0x10;
+
+/** ioctl_tty(2), asm-generic/ioctls.h. */
+export const TCGETS = 0x5401;
+export const TCSETS = 0x5402;
+export const TCSETSW = 0x5403;
+export const TCSBRK = 0x5409;
+export const TIOCSCTTY = 0x540e;
+export const TIOCGWINSZ = 0x5413;
+export const TIOCSWINSZ = 0x5414;
+export const TIOCSPTLCK = 0x40045431;
+export const TIOCGPTPEER = 0x5441;
+
+/** unix(7): descriptors are passed as ancillary data. */
+export const AF_UNIX = 1;
+export const SOCK_STREAM_CLOEXEC = 1 | O_CLOEXEC;
+export const SOL_SOCKET = 1;
+export const SCM_RIGHTS = 1;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** getrlimit(2), by OCI's names. */
 export const RLIMITS: Readonly<Record<string, number>> = {

@@ -134,6 +134,7 @@ const TABLE: readonly (readonly [number, string, string])[] = [
   [130, "EOWNERDEAD", "owner died"],
   [131, "ENOTRECOVERABLE", "state not recoverable"],
   [132, "ERFKILL", "operation not possible due to rf-kill"],
+  [133, "EHWPOISON", "memory page has hardware error"],
 ];
 
 const byNumber = new Map(TABLE.map(([number, name, meaning]) => [number, { name, meaning }] as const));

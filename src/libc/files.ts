@@ -17,6 +17,12 @@ export interface FileStatus {
   readonly gid: number;
   /** In bytes. */
   readonly size: number;
+  /** File system: `"254:1"`. */
+  readonly device: string;
+  /** File system and inode, which tell one file from another: `"254:1:131"`. */
+  readonly identity: string;
+  /** Of the last change of its content: seconds and nanoseconds since 1970. */
+  readonly modified: { readonly seconds: bigint; readonly nanoseconds: number };
 }
 
 const STATX_BASIC_STATS = 0x7ff;
@@ -43,14 +49,24 @@ function parseStatx(buffer: Uint8Array): FileStatus {
   const kind =
     type === c.S_IFREG ? "file" : type === c.S_IFDIR ? "directory" : type === c.S_IFLNK ? "symlink" : "other";
   const size = Number(view.getBigUint64(40, true));
-  return { kind, mode: mode & 0o7777, uid: view.getUint32(20, true), gid: view.getUint32(24, true), size };
+  const device = `${view.getUint32(136, true)}:${view.getUint32(140, true)}`;
+  return {
+    kind,
+    mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
+    gid: view.getUint32(24, true),
+    size,
+    device,
+    identity: `${device}:${view.getBigUint64(32, true)}`,
+    modified: { seconds: view.getBigInt64(112, true), nanoseconds: view.getUint32(120, true) },
+  };
 }
 
 /** All bytes of an open descriptor, up to `limit`. @throws SystemError */
 export function readAll(descriptor: number, limit = 1 << 26): Uint8Array {
   const chunks: Uint8Array[] = [];
   let total = 0;
-  let size = 65536;
+  let size = 4096;
   while (total < limit) {
     const chunk = new Uint8Array(Math.min(size, limit - total));
     const count = call("read", descriptor, chunk, chunk.length);
@@ -160,21 +176,26 @@ export function directoryNames(path: string): string[] | number {
   const fd = rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY, 0);
   if (fd < 0) return fd;
   try {
-    const names: string[] = [];
-    const buffer = new Uint8Array(32768);
-    const view = new DataView(buffer.buffer);
-    for (;;) {
-      const length = call("getdents64", fd, buffer, buffer.length);
-      if (length === 0) return names;
-      // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
-      for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
-        const end = buffer.indexOf(0, at + 19);
-        const name = decodeBytes(buffer.subarray(at + 19, end));
-        if (name !== "." && name !== "..") names.push(name);
-      }
-    }
+    return openDirectoryNames(fd);
   } finally {
     closeDescriptor(fd);
+  }
+}
+
+/** The same of a directory that is open for reading, from where it has been read to. @throws SystemError */
+export function openDirectoryNames(fd: number): string[] {
+  const names: string[] = [];
+  const buffer = new Uint8Array(32768);
+  const view = new DataView(buffer.buffer);
+  for (;;) {
+    const length = call("getdents64", fd, buffer, buffer.length);
+    if (length === 0) return names;
+    // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
+    for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
+      const end = buffer.indexOf(0, at + 19);
+      const name = decodeBytes(buffer.subarray(at + 19, end));
+      if (name !== "." && name !== "..") names.push(name);
+    }
   }
 }
 

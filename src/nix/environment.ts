@@ -67,7 +67,7 @@ export function buildEnvironment(derivation: Derivation, options: EnvironmentOpt
   }
   env.set("NIX_LOG_FD", "2");
   env.set("TERM", "xterm-256color");
-  const sorted = [...env].sort(([a], [b]) => Buffer.compare(encodeBytes(a), encodeBytes(b)));
+  const sorted = [...env].toSorted(([a], [b]) => Buffer.compare(encodeBytes(a), encodeBytes(b)));
   return { env: new Map(sorted), files };
 }
 

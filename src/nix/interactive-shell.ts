@@ -40,7 +40,7 @@ function interactivePackages(store: Store): readonly string[] {
   const version = (name: string) => PACKAGE.exec(name)?.[1] ?? "";
   return names
     .filter((name) => PACKAGE.test(name) && !OTHER_OUTPUT.test(name))
-    .sort((a, b) => version(b).localeCompare(version(a), "en", { numeric: true }));
+    .toSorted((a, b) => version(b).localeCompare(version(a), "en", { numeric: true }));
 }
 
 // the usage line of bash's builtin `bind`, which exists only in a bash that is built with readline

@@ -127,7 +127,7 @@ function fail(reader: Reader): never {
 
 /** Keys in the order of their bytes, as a C++ map of strings has them. */
 export function sortedEntries(members: ReadonlyMap<string, Json>): (readonly [string, Json])[] {
-  return [...members].sort(([a], [b]) => Buffer.compare(encodeBytes(a), encodeBytes(b)));
+  return [...members].toSorted(([a], [b]) => Buffer.compare(encodeBytes(a), encodeBytes(b)));
 }
 
 /** The text without spaces, keys sorted. */

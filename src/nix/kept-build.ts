@@ -44,7 +44,7 @@ const LAYERS = ["build", "b"];
 export function findKeptBuild(path: string): KeptBuild {
   const given = enter(path);
   // a builder may have left links by these names, to where only the caller may go
-  const candidates = [given, ...LAYERS.map((layer) => `${given}/${layer}`).filter((path) => !isLink(path))];
+  const candidates = [given, ...LAYERS.map((layer) => `${given}/${layer}`).filter((layer) => !isLink(layer))];
   const found = candidates.map((directory) => ({ directory, envVars: envVarsState(directory, path) }));
   const best =
     found.find(({ envVars }) => envVars === "readable") ??

@@ -59,7 +59,7 @@ export function compareTrees(kept: string, copy: string): readonly Change[] {
   }
   return changes
     .filter(({ path }) => !OWN_FILES.has(path))
-    .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+    .toSorted((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
 const READ = OPEN.readOnly | OPEN.noFollow | OPEN.nonBlock | OPEN.closeOnExec;

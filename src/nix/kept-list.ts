@@ -56,7 +56,7 @@ export function listKeptBuilds(
       if (listed !== undefined) found.push(listed);
     }
   }
-  return found.sort((a, b) => b.modified - a.modified);
+  return found.toSorted((a, b) => b.modified - a.modified);
 }
 
 function namesIn(directory: string): readonly string[] {

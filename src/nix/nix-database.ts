@@ -140,7 +140,7 @@ function queries(database: Database): NixDatabase {
     closure: (paths) => {
       const found = new Map<number, string>(paths.map((path) => [id(path), path]));
       for (const next of found.keys()) for (const row of refsOf.all(next)) found.set(row.id, row.path);
-      return [...found.values()].sort();
+      return [...found.values()].toSorted();
     },
     info: (path) => {
       const number = id(path);
@@ -151,7 +151,7 @@ function queries(database: Database): NixDatabase {
       const references = refsOf
         .all(number)
         .map((ref) => ref.path)
-        .sort();
+        .toSorted();
       return { path, narHash: base32Hash(row.hash), narSize: row.narSize ?? 0, references, ca: row.ca ?? undefined };
     },
   };

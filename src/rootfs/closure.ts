@@ -291,7 +291,9 @@ export function createCollector(host: HostFiles, search: Search): Collector {
     },
     path(path) {
       const full = absolute(path, search.cwd);
-      if (inspector.walk(full) === undefined) throw new UsageError(`${full}: no such file or directory`);
+      const walked = inspector.walk(full);
+      if (walked === undefined) throw new UsageError(`${full}: no such file or directory`);
+      if (walked.real === "/") throw new UsageError(`${full} is the whole machine`, { hint: "name directories of it" });
       extra(full, { kind: "data", wantedBy: undefined });
     },
     extra,

@@ -8,7 +8,8 @@ import { addExtras } from "./closure-extras.ts";
 import { closureLayout, emptyRoot, type RootView } from "./closure-layout.ts";
 import { parseNsswitch } from "./closure-rules.ts";
 import { type HostFiles, realHostFiles } from "./host-files.ts";
-import type { Search } from "./program.ts";
+import { findProgram, ProgramError, type Search } from "./program.ts";
+import { parentOf } from "./walk.ts";
 
 /** What the user asked for, in their words. */
 export interface Wanted {
@@ -38,6 +39,28 @@ export function programsClosure(wanted: Programs, host: HostFiles = realHostFile
   const env = Object.fromEntries(wanted.env.map((entry) => [entry.split("=")[0], entry.slice(entry.indexOf("=") + 1)]));
   addExtras(host, collector, { env, nss: parseNsswitch(wanted.nsswitch) });
   return collector.closure();
+}
+
+/**
+ * Directories in which programs named without a slash were found, each once: a PATH with them finds the same inside.
+ * Names that are not found are passed over; {@link programsClosure} says so.
+ */
+export function programDirectories(
+  names: readonly string[],
+  search: Search,
+  host: HostFiles = realHostFiles(),
+): readonly string[] {
+  const found = names
+    .filter((name) => name !== "" && !name.includes("/"))
+    .flatMap((name) => {
+      try {
+        return [parentOf(findProgram(host, name, search))];
+      } catch (error) {
+        if (error instanceof ProgramError) return [];
+        throw error;
+      }
+    });
+  return [...new Set(found)];
 }
 
 function withWords(words: string, action: () => void): void {
@@ -76,7 +99,7 @@ export function closureMounts(closure: Closure, root: HostPath | undefined): rea
  * What a directory has, for the layout only: targets are resolved again, safely, when they are mounted. The layout asks
  * for paths none of whose parents is a link.
  */
-function directoryView(root: HostPath): RootView {
+export function directoryView(root: string): RootView {
   const files = realHostFiles();
   return (path) => {
     const place = `${root}${path}`;

@@ -2,7 +2,6 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { rawCall } from "../../src/libc/call.ts";
-import { P_PID, WEXITED, WNOHANG } from "../../src/libc/constants.ts";
 
 const PR_SET_CHILD_SUBREAPER = 36;
 const POLL_MS = 5;
@@ -65,28 +64,20 @@ export function descendants(pid: number): readonly number[] {
 }
 
 /** What a process was started as, its arguments joined by blanks. */
-export function commandOf(pid: number): string {
+function commandOf(pid: number): string {
   return (readProc(`/proc/${pid}/cmdline`) ?? "").split("\0").join(" ").trim();
 }
 
-/** The descendant of a process whose command line contains a word. */
-export async function findDescendant(pid: number, word: string): Promise<number> {
-  return until(`a process below ${pid} that runs ${word}`, () =>
-    descendants(pid).find((one) => commandOf(one).includes(word)),
+/** The descendant of a process with this command line. */
+export async function findDescendant(pid: number, command: string): Promise<number> {
+  return until(`a process below ${pid} that runs ${command}`, () =>
+    descendants(pid).find((one) => commandOf(one) === command),
   );
 }
 
-/** Descendants of this test run beside those in `known`; adopted zombies are reaped on the way. */
+/** Living descendants of this test run beside those in `known`. Adopted zombies hold nothing, and stay for our end. */
 export function strays(known: ReadonlySet<number>): readonly number[] {
-  return descendants(process.pid).filter((pid) => {
-    if (known.has(pid)) return false;
-    const found = status(pid);
-    if (found?.state === "Z" && found.parent === process.pid) {
-      rawCall("waitid", P_PID, pid, null, WEXITED | WNOHANG, null);
-      return false;
-    }
-    return found !== undefined;
-  });
+  return descendants(process.pid).filter((pid) => !known.has(pid) && isAlive(pid));
 }
 
 /** Mount points of this test run's own mount namespace, one line each. */

@@ -82,19 +82,19 @@ test("damaged data is refused or seen by its checksum, and nothing hangs", () =>
 });
 
 describe("build logs", () => {
-  const log = (text: string, size = 7) => {
-    const bytes = new TextEncoder().encode(text);
+  const log = (lines: string, size = 7) => {
+    const bytes = new TextEncoder().encode(lines);
     const pieces: Uint8Array[] = [];
     for (let i = 0; i < bytes.length; i += size) pieces.push(bytes.subarray(i, i + size));
     return parseBuildLog(pieces);
   };
 
   test("the last setPhase is the failed one, however the log is cut", () => {
-    const text = `hi\n@nix { "action": "setPhase", "phase": "unpackPhase" }\n${"x".repeat(200_000)}@nix {"action":"setPhase","phase":"no"}\n@nix {"action":"setPhase","phase":"checkPhase"}\nmake: error\n@nix {"action":"other"}\n@nix {broken\n`;
+    const lines = `hi\n@nix { "action": "setPhase", "phase": "unpackPhase" }\n${"x".repeat(200_000)}@nix {"action":"setPhase","phase":"no"}\n@nix {"action":"setPhase","phase":"checkPhase"}\nmake: error\n@nix {"action":"other"}\n@nix {broken\n`;
     for (const size of [1, 3, 4096, 1 << 20]) {
-      expect(log(text, size)).toEqual({ phases: ["unpackPhase", "checkPhase"], complete: true });
+      expect(log(lines, size)).toEqual({ phases: ["unpackPhase", "checkPhase"], complete: true });
     }
-    expect(failedPhase(log(text))).toBe("checkPhase");
+    expect(failedPhase(log(lines))).toBe("checkPhase");
     expect(failedPhase(log("no phases\n"))).toBeUndefined();
   });
 

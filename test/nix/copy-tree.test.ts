@@ -37,7 +37,7 @@ function listing(directory: string): string {
     `${format}\\n`,
   ]);
   expect(stderr).toBe("");
-  return stdout.split("\n").sort().join("\n");
+  return stdout.split("\n").toSorted().join("\n");
 }
 
 describe("copyTree", () => {

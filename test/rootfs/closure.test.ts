@@ -218,5 +218,6 @@ describe("a table of files", () => {
     ]);
     expect(closure.symlinks).toEqual([{ path: "/link", to: "data" }]);
     expect(() => computeClosure(host, search, [], ["/nothing"])).toThrow("/nothing: no such file or directory");
+    expect(() => computeClosure(host, search, [], ["/"])).toThrow("/ is the whole machine");
   });
 });

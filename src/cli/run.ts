@@ -8,7 +8,7 @@ import type { Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
-import { oneOf, parseOptions } from "./options.ts";
+import { has, oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, runSpec } from "./run-spec.ts";
@@ -33,8 +33,17 @@ async function help(name: string, description: string, argv: readonly string[], 
 export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
-    const { spec, held } = await runSpec(parseRun(argv));
-    return launch(planFor(spec), self, held);
+    const request = parseRun(argv);
+    if (!has(request.parsed, "json")) {
+      const { spec, held } = await runSpec(request);
+      return launch(planFor(spec), self, { held });
+    }
+    const { openOutput, reportingTo } = await import("./json-output.ts");
+    const outputFd = openOutput(request.parsed);
+    return reportingTo(outputFd, async () => {
+      const { spec, held } = await runSpec(request);
+      return launch(planFor(spec), self, { held, outputFd });
+    });
   },
 };
 

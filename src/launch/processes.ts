@@ -45,6 +45,9 @@ export function field(asm: Assembler, structure: Place, offset: number, into: Pl
 /** Above all that {@link keepOnly} ends with, below what any limit on open files allows. */
 const ASIDE = 24;
 
+/** The first of the numbers that {@link keepOnly} gives. */
+export const KEPT_FROM = 3;
+
 /**
  * Keep the descriptors in some cells and close all others. They become 3, 4, 5, … in this order, close-on-exec, and the
  * cells say so.
@@ -52,8 +55,8 @@ const ASIDE = 24;
 export function keepOnly(asm: Assembler, cells: readonly Place[]): void {
   for (const cell of cells) asm.call("fcntl", [content(cell), c.F_DUPFD_CLOEXEC, ASIDE], { result: cell });
   asm.call("close_range", [0, ASIDE - 1, 0]);
-  cells.forEach((cell, index) => asm.call("dup3", [content(cell), 3 + index, c.O_CLOEXEC], { result: cell }));
-  asm.call("close_range", [3 + cells.length, -1, 0]);
+  cells.forEach((cell, index) => asm.call("dup3", [content(cell), KEPT_FROM + index, c.O_CLOEXEC], { result: cell }));
+  asm.call("close_range", [KEPT_FROM + cells.length, -1, 0]);
 }
 
 /** Fork a process that does `body` and exits with 0. Errors in it are passed over unless `body` says otherwise. */

@@ -3,6 +3,10 @@
 import type { ArgsDef } from "citty";
 
 export const NIX_BUILD_OPTIONS = {
+  keep: { type: "string", valueHint: "DIR", description: "copy the build directory to DIR, and leave it there" },
+  diff: { type: "boolean", description: "at the end, show what has changed, on stderr" },
+  "no-products": { type: "boolean", description: "with --diff: leave out what builds make" },
+  log: { type: "string", valueHint: "FILE", description: "the build's log, when it is not in the store" },
   store: { type: "string", valueHint: "DIR", description: "the chroot store below DIR, as given to nix --store" },
   network: { type: "string", valueHint: "none|host", description: "no network but loopback, or the host's [none]" },
   help: { type: "boolean", description: "show this" },

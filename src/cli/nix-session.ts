@@ -1,10 +1,14 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
-import { MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { realpathSync } from "node:fs";
+import { dirname } from "node:path";
+import { encodeBytes } from "../bytes.ts";
+import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
-import { pathStatus } from "../libc/files.ts";
-import { type BuildVariables, type KeptBuild } from "../nix/kept-build.ts";
+import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
+import type { BuildVariables } from "../nix/kept-build.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import { buildSandbox, commandArguments } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
@@ -13,16 +17,26 @@ import { profileFilter } from "../process/filter.ts";
 import type { HostPath } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { copyBuild } from "./nix-copy.ts";
+import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
+import { oneLine } from "./report.ts";
 import { planFor } from "./run.ts";
 
 /** What a session is entered with. */
 export interface Session {
   readonly store: Store;
-  readonly kept: KeptBuild;
+  /** Host path of the kept directory. */
+  readonly kept: string;
   readonly variables: BuildVariables;
+  /** Empty for a shell. */
   readonly command: readonly string[];
   readonly hostNetwork: boolean;
+  /** Host path to keep the copy in; undefined when it is thrown away. */
+  readonly keep: string | undefined;
+  readonly log: string | undefined;
+  /** Whether changes are shown at the end, and products of the build among them. */
+  readonly diff: boolean;
+  readonly products: boolean;
 }
 
 /** Where sessions keep their copies. */
@@ -33,28 +47,66 @@ export function temporaryDirectory(): string {
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
 export async function enterSession(session: Session, self: Self): Promise<never> {
+  const { kept, keep, command } = session;
+  if (keep !== undefined && exists(keep))
+    throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
+  if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
+  checkOutside(parent, session, `TMPDIR=${parent}`);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
+  const shell =
+    command.length > 0
+      ? undefined
+      : prepareShell({ ...session, changes: keep, derivation: undefined, terminal: isTerminal(0) });
+  const build = keep ?? `${directory}/build`;
+  let copied = false;
   try {
-    const build = `${directory}/build`;
-    await copyBuild(session.kept.directory, build, session.variables);
-    const end: SessionEnd = { directory };
-    const then = ["end-nix-session", JSON.stringify(end)];
-    return launchAndThen(await sessionPlan(session, build), self, then, []);
+    await copyBuild(kept, build, session.variables);
+    copied = true;
+    const plan = await sessionPlan(session, build, shell);
+    for (const line of shell?.lines ?? []) writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+    const end: SessionEnd = {
+      directory,
+      kept,
+      build,
+      keep,
+      diff: session.diff,
+      products: session.products,
+      tells: shell !== undefined || isTerminal(2),
+      terminal: shell !== undefined && isTerminal(0),
+    };
+    return launchAndThen(plan, self, ["end-nix-session", JSON.stringify(end)], [`PATH=${DEFAULT_PATH}`]);
   } catch (error) {
     removeTree(directory);
+    if (copied && keep !== undefined) removeTree(keep);
     throw error;
   }
 }
 
-async function sessionPlan(session: Session, build: string): Promise<Plan> {
+/** Nothing is ever written into the kept directory or the store. @throws UsageError */
+function checkOutside(directory: string, { kept, store }: Session, from: string): void {
+  const real = realPath(directory);
+  for (const place of [kept, realPath(onHost(store, "/nix"))]) {
+    if (real === place || real.startsWith(`${place}/`))
+      throw new UsageError(`${directory} is in ${place}, which is never written to`, { from });
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // said when it is used
+  }
+}
+
+async function sessionPlan(session: Session, build: string, shell: PreparedShell | undefined): Promise<Plan> {
   const { store, variables, command } = session;
   const seccomp = await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] });
-  const nix = onHost(store, "/nix");
   return planFor(
     buildSandbox({
-      nix: nix as HostPath,
+      nix: onHost(store, "/nix") as HostPath,
       covered: socketDirectories(store),
       shell: onHost(store, variables.shell) as HostPath,
       build: build as HostPath,
@@ -62,9 +114,9 @@ async function sessionPlan(session: Session, build: string): Promise<Plan> {
       uid: rawCall("geteuid"),
       gid: rawCall("getegid"),
       seccomp,
-      args: commandArguments(variables.shell, command),
-      env: [],
-      more: [],
+      args: shell?.args ?? commandArguments(variables.shell, command),
+      env: shell?.env ?? [],
+      more: shell?.mounts ?? [],
       hostNetwork: session.hostNetwork,
       maskedPaths: MASKED_PATHS,
       readonlyPaths: READONLY_PATHS,

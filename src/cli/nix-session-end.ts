@@ -14,7 +14,7 @@ import { formatError, oneLine } from "./report.ts";
 export interface SessionEnd {
   /** The session's directory, to be removed. */
   readonly directory: string;
-  readonly kept: string;
+  readonly kept: string | undefined;
   /** The copy, inside `directory` unless it is kept. */
   readonly build: string;
   readonly keep: string | undefined;
@@ -60,6 +60,10 @@ function takeTerminalBack(): void {
 }
 
 async function tellChanges({ kept, build, keep, diff, products }: SessionEnd): Promise<void> {
+  if (kept === undefined) {
+    if (keep !== undefined) say(oneLine(`nix-build-shell: the build directory is kept in ${keep}`));
+    return;
+  }
   const { compareTrees, formatPatch, isBuildProduct } = await import("../nix/kept-diff.ts");
   const all = compareTrees(kept, build);
   const sources = all.filter((change) => !isBuildProduct(change));

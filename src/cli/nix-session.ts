@@ -8,7 +8,7 @@ import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
-import type { BuildVariables } from "../nix/kept-build.ts";
+import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import { buildSandbox, commandArguments } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
@@ -16,6 +16,7 @@ import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
 import type { HostPath } from "../spec.ts";
 import type { Plan } from "../step.ts";
+import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
@@ -25,9 +26,7 @@ import { planFor } from "./run.ts";
 /** What a session is entered with. */
 export interface Session {
   readonly store: Store;
-  /** Host path of the kept directory. */
-  readonly kept: string;
-  readonly variables: BuildVariables;
+  readonly source: BuildSource;
   /** Empty for a shell. */
   readonly command: readonly string[];
   readonly hostNetwork: boolean;
@@ -47,7 +46,8 @@ export function temporaryDirectory(): string {
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
 export async function enterSession(session: Session, self: Self): Promise<never> {
-  const { kept, keep, command } = session;
+  const { source, keep, command } = session;
+  const { kept } = source;
   if (keep !== undefined && exists(keep))
     throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
@@ -56,16 +56,15 @@ export async function enterSession(session: Session, self: Self): Promise<never>
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
   const shell =
-    command.length > 0
-      ? undefined
-      : prepareShell({ ...session, changes: keep, derivation: undefined, terminal: isTerminal(0) });
+    command.length > 0 ? undefined : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0) });
   const build = keep ?? `${directory}/build`;
   let copied = false;
   try {
-    await copyBuild(kept, build, session.variables);
+    const unreadable = await copyBuild(source, build);
     copied = true;
+    for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
     const plan = await sessionPlan(session, build, shell);
-    for (const line of shell?.lines ?? []) writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+    for (const line of shell?.lines ?? []) say(line);
     const end: SessionEnd = {
       directory,
       kept,
@@ -84,10 +83,22 @@ export async function enterSession(session: Session, self: Self): Promise<never>
   }
 }
 
+function say(line: string): void {
+  writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+}
+
+function tellUnreadable(skipped: readonly Skipped[], kept: string | undefined): readonly string[] {
+  const [first] = skipped;
+  if (first === undefined || kept === undefined) return [];
+  const more = skipped.length === 1 ? "" : ` and ${skipped.length - 1} more`;
+  return [`${kept}/${first.path}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
+}
+
 /** Nothing is ever written into the kept directory or the store. @throws UsageError */
-function checkOutside(directory: string, { kept, store }: Session, from: string): void {
+function checkOutside(directory: string, { source, store }: Session, from: string): void {
   const real = realPath(directory);
-  for (const place of [kept, realPath(onHost(store, "/nix"))]) {
+  for (const place of [source.kept, realPath(onHost(store, "/nix"))]) {
+    if (place === undefined) continue;
     if (real === place || real.startsWith(`${place}/`))
       throw new UsageError(`${directory} is in ${place}, which is never written to`, { from });
   }
@@ -102,7 +113,8 @@ function realPath(path: string): string {
 }
 
 async function sessionPlan(session: Session, build: string, shell: PreparedShell | undefined): Promise<Plan> {
-  const { store, variables, command } = session;
+  const { store, source, command } = session;
+  const { variables } = source;
   const seccomp = await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] });
   return planFor(
     buildSandbox({

@@ -87,9 +87,9 @@ describe("roots", () => {
   test.each<readonly [argv: string[], message: RegExp, from: string | undefined]>([
     [["--read-only", "--writable", "/"], /contradict/, undefined],
     [["--writable", "scratch"], /scratch is always writable/, "--writable"],
-    [["alpine"], /no image "alpine"/, "alpine"],
-    [["alpine:latest"], /no image "alpine:latest"/, "alpine:latest"],
-    [[".hidden"], /no image ".hidden"/, ".hidden"],
+    [["Alpine"], /invalid image name "Alpine"/, undefined],
+    [[".hidden"], /invalid image name ".hidden"/, undefined],
+    [["--writable", "alpine"], /cannot be written to/, "--writable alpine"],
     [[""], /ROOT is empty/, undefined],
   ])("%j is refused", async (argv, message, from) => {
     const said = await complaint(...argv, "x");

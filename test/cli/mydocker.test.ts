@@ -114,10 +114,10 @@ eachCaller("mydocker", (bench: Bench) => {
 
   test("wrong use is one line with the right one", async () => {
     const wrong = (...args: readonly string[]) => call([bench.mydocker, ...args]);
-    expectFailure(await wrong(), 125, "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("rnu"), 125, "rnu", "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("run"), 125, "IMAGE", "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("run", "alpine"), 125, "COMMAND", "mydocker run IMAGE COMMAND");
+    expectFailure(await wrong(), 125, "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("rnu"), 125, "rnu", "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("run"), 125, "IMAGE", "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("run", "alpine"), 125, "COMMAND", "IMAGE COMMAND [ARG…]");
     expectFailure(await wrong("run", "-it", "alpine", "sh"), 125, "-it", "hutch run");
   });
 

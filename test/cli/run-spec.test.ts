@@ -49,8 +49,8 @@ describe("what is ROOT and what is the program's", () => {
   test.each<readonly [argv: string[], message: string, from: string | undefined]>([
     [[], "ROOT is missing", undefined],
     [["--rm"], "ROOT is missing", undefined],
-    [["r"], "COMMAND is missing", "r"],
-    [["r", "--"], "COMMAND is missing", "r"],
+    [["./r"], "COMMAND is missing", "./r"],
+    [["./r", "--"], "COMMAND is missing", "./r"],
     [["r", ""], "COMMAND is empty", undefined],
     [["-d", "r", "x"], "there is no -d", "-d"],
     [["--detach", "r", "x"], "there is no --detach", "--detach"],

@@ -7,7 +7,8 @@ import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./
 
 /** Users and groups that the host does not have. */
 const FILES = {
-  "etc/passwd": "root:x:0:0::/root:/bin/sh\nada:x:1815:100:Ada:/home/alice:/bin/sh\nbob:x:7:8:::\n42:x:4242:1::/n:/\n",
+  "etc/passwd":
+    "root:x:0:0::/root:/bin/sh\nalice:x:1815:100:Ada:/home/alice:/bin/sh\nbob:x:7:8:::\n42:x:4242:1::/n:/\n",
   "etc/group": "root:x:0:\nusers:x:100:\nengine:x:1843:alice,bob\nwheel:x:10:root,alice\n",
 };
 
@@ -51,7 +52,7 @@ eachCaller("users", (bench) => {
 
   test("lines of passwd and group that are none are passed over", async () => {
     const odd = bench.folder({
-      "etc/passwd": "malformed\n:x:1:1::/:\nbad:x:y:1::/:\nada:x:3:4",
+      "etc/passwd": "malformed\n:x:1:1::/:\nbad:x:y:1::/:\nalice:x:3:4",
       "etc/group": "a\nb:x\nc:x:z:\nd:x:9:",
     });
     const probe = (user: string) => bench.hutch(["run", ...withProbe(bench), "-u", user, odd, "/probe", "ids"]);

@@ -113,7 +113,8 @@ eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
 
-  test.each(REFUSED.map((row) => [row.what, row] as const))("%s is refused in one line", async (_, { args, says }) => {
+  const refusals = REFUSED.map((row) => [row.what, row] as const);
+  test.each(refusals)("%s is refused in one line", async (_, { args, says }) => {
     const result = await bench.hutch(["run", ...args], { cwd: folder });
     expectFailure(result, 125, "hutch run: ", ...says);
   });

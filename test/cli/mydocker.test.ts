@@ -74,7 +74,7 @@ eachCaller("mydocker", (bench: Bench) => {
   }
 
   test("the host's files are not there, and what is made is gone", async () => {
-    expect(await inAlpine(explorer, "ls", `${folder}`)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
+    expect(await inAlpine(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
     expect(await inAlpine("/bin/ls", "-A", "/home", "/root", "/run")).toMatchObject({
       stdout: "/home:\n\n/root:\n\n/run:\n",
     });

@@ -88,8 +88,8 @@ function specs(root: string, data: string, open: string): Readonly<Record<string
   };
 }
 
-/** Calls that cannot fail for any reason, once the program runs: how it is looked after. Not made to fail. */
-const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group"]);
+/** How a program that runs is looked after, by calls that have no reason to fail. Not made to fail. */
+const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group", "dup3", "close_range"]);
 const looksAfter = ({ step, operation }: faults.RecordInfo): boolean =>
   operation === "exit_group" || (LOOKING_AFTER.has(operation) && (step === undefined || step.op === "clone"));
 

@@ -24,7 +24,7 @@ const REPORT_BYTES = ACCOUNT_OFFSET + ACCOUNT.bytes;
 export function encodeContext({ steps, assembled: { program, marks } }: Context): Uint8Array {
   const brief = steps.map((step) => {
     if (step.op === "exec") return { ...step, args: [], env: [] };
-    if (step.op === "seccomp") return { ...step, filter: [] };
+    if (step.op === "seccomp") return { ...step, filter: { length: step.filter.length } };
     return step.op === "file" ? { ...step, content: "" } : step;
   });
   const operations: (number | undefined)[] = [];

@@ -73,12 +73,15 @@ export function passSignals(asm: Assembler, watched: Watched): void {
 
   asm.place(fromTerminal);
   asm.set(stopped, content(signal));
+  // The program has stopped because it is in the background: so must the job that the shell sees.
+  for (const stopping of [c.SIGNALS.SIGTTIN, c.SIGNALS.SIGTTOU]) asm.ifEqual(content(signal), stopping, stop);
   asm.jump(act);
 
   asm.place(forward);
   asm.call("kill", [content(child), content(signal)], { onError: "ignore" });
   asm.place(act);
-  if (processDirectory !== undefined) defaultActions(asm, { signal, child, processDirectory, emulated, loop, stop });
+  if (processDirectory !== undefined)
+    defaultActions(asm, { signal, code, child, processDirectory, emulated, loop, stop });
   asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
   asm.jump(loop);
   asm.place(stop);
@@ -124,6 +127,8 @@ const WITH_DEFAULT_ACTION = [
 
 interface Emulation {
   readonly signal: Place;
+  /** Its si_code. */
+  readonly code: Place;
   readonly child: Place;
   readonly processDirectory: Place;
   readonly emulated: Place;
@@ -135,7 +140,10 @@ interface Emulation {
  * Look into /proc/PID/status whether the program ignores or catches the signal; if neither, do what the kernel would
  * have done to any other process: end it, to be reported as 128 + signal, or stop it.
  */
-function defaultActions(asm: Assembler, { signal, child, processDirectory, emulated, loop, stop }: Emulation): void {
+function defaultActions(
+  asm: Assembler,
+  { signal, code, child, processDirectory, emulated, loop, stop }: Emulation,
+): void {
   const [file, position, word, digit, bit] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const text = asm.cell(4096 + 8);
   const check = asm.label();
@@ -191,6 +199,11 @@ function defaultActions(asm: Assembler, { signal, child, processDirectory, emula
   asm.call("kill", [content(child), c.SIGNALS.SIGSTOP], { onError: "ignore" });
   asm.jump(stop);
   asm.place(out);
+  // A program that takes no notice of the terminal's ^Z has not stopped; whoever stops hutch itself means it.
+  const meant = asm.label();
+  asm.call("sub", [content(signal), c.SIGNALS.SIGTSTP], { next: meant });
+  asm.ifEqual(content(code), c.SI_KERNEL, loop);
+  asm.place(meant);
 }
 
 /**

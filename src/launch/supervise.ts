@@ -271,9 +271,12 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
 function cloneProgram({ asm, account, reporting: { argvBytes } }: Frame): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
-  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  // Before the program is there to look.
   asm.call("prctl", [c.PR_SET_NAME, "hutch-init"], { onError: "ignore" });
   hideArguments(asm, argvBytes);
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  // Out of the caller's process group: what is sent to the group reaches the program directly, and must not come twice.
+  asm.call("setpgid", [0, 0], { onError: "ignore" }); // EPERM: it leads a session of its own already
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
   lower({ asm } as Lowering, { op: "capabilities", hold: [] });
   if (account === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });

@@ -79,13 +79,6 @@ export function withProbe(bench: Bench): readonly string[] {
   return ["-v", `${bench.probe}:/probe:ro`];
 }
 
-/**
- * For a test that says what is right, of a bug that is known: it fails for these callers, and says so when it is mended.
- */
-export function testFailing(known: boolean): typeof test {
-  return known ? test.failing : test;
-}
-
 /** Options that give a scratch root busybox's commands. */
 export const BUSYBOX: readonly string[] = ["-v", "/bin/busybox:/bin/busybox:ro"];
 

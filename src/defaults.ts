@@ -2,7 +2,7 @@
  * Every default of `hutch run`, in one place. docs/run.md shows them as a table; a test compares the two.
  */
 
-import type { NamespaceName } from "./spec.ts";
+import type { DeviceLayout, NamespaceName } from "./spec.ts";
 
 export const DEFAULT_NAMESPACES: readonly NamespaceName[] = ["user", "mount", "pid", "network", "ipc", "uts", "cgroup"];
 
@@ -26,7 +26,7 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   "CAP_SETFCAP",
 ];
 
-/** Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, runtime-spec maskedPaths). */
+/** Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, runtime-spec maskedPaths; boot_id tells one host from another). */
 export const MASKED_PATHS: readonly string[] = [
   "/proc/acpi",
   "/proc/asound",
@@ -37,6 +37,7 @@ export const MASKED_PATHS: readonly string[] = [
   "/proc/latency_stats",
   "/proc/sched_debug",
   "/proc/scsi",
+  "/proc/sys/kernel/random/boot_id",
   "/proc/timer_list",
   "/proc/timer_stats",
 ];
@@ -61,6 +62,7 @@ export const DEVICE_NUMBERS: Readonly<Record<string, readonly [major: number, mi
   random: [1, 8],
   urandom: [1, 9],
   tty: [5, 0],
+  kvm: [10, 232],
 };
 
 /** Links of /dev (runtime-spec config-linux.md, "Dev symbolic links"). */
@@ -71,6 +73,14 @@ export const DEVICE_LINKS: readonly (readonly [name: string, target: string])[] 
   ["stderr", "/proc/self/fd/2"],
   ["ptmx", "pts/ptmx"],
 ];
+
+/** OCI's /dev, of the two lists above. */
+export const DEFAULT_DEVICES: DeviceLayout = {
+  devices: DEVICES,
+  links: DEVICE_LINKS,
+  bindsPtmx: false,
+  shm: { options: { mode: "1777", size: "65536k" }, attributes: ["nosuid", "nodev", "noexec"] },
+};
 
 /** Directories that a scratch root has, with their modes. */
 export const SCRATCH_DIRECTORIES: readonly (readonly [path: string, mode: number])[] = [

@@ -49,6 +49,8 @@ export function describeStep(step: Action): string {
       return "make all mounts private";
     case "open-tree":
       return `clone mount ${step.source} as ${step.tree}${options(step.attributes, step.recursive ? "recursive" : "", step.idmapped ? "idmapped" : "")}`;
+    case "open-inside":
+      return `clone mount ${step.path} of the new root as ${step.tree}`;
     case "open-directory":
       return `open ${step.source} as ${step.tree}`;
     case "stage":
@@ -57,6 +59,10 @@ export function describeStep(step: Action): string {
       const words = step.options.map(([key, value]) => (value === "" ? key : `${key}=${value}`));
       return `new ${step.type} as ${step.tree}${options(step.attributes, ...words)}`;
     }
+    case "open-terminal":
+      return `new pseudo-terminal of ${step.devpts} as ${step.tree}`;
+    case "controlling-terminal":
+      return "new session on the pseudo-terminal; it becomes descriptors 0, 1, 2";
     case "workspace":
       return `mount tmpfs → ${step.directory}`;
     case "overlay":

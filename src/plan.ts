@@ -45,8 +45,10 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   const cloned = spec.namespaces.filter((name) => name !== "time" && !(name === "user" && ids.kind === "held"));
   add("launcher", words["namespaces"], [{ op: "clone", namespaces: cloned }]);
 
-  const shared = !host.terminal; // without a terminal nothing is lost by leaving the caller's session
-  if (shared) add("sandbox", undefined, [{ op: "session" }]);
+  // Without a terminal, or with one of its own, nothing is lost by leaving the caller's session.
+  const terminal = spec.process.terminal === true;
+  const leaves = terminal ? spec.init : !host.terminal;
+  if (leaves) add("sandbox", undefined, [{ op: "session" }]);
   // Before the ids: a process whose uid has changed is not dumpable, and may not open its own files below /proc.
   if (has("time")) add("sandbox", words["timeOffsets"], timeSteps(spec));
   add("sandbox", words["idMap"] ?? words["user"], userSteps(ids));
@@ -65,7 +67,8 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   add("sandbox", undefined, [{ op: "pivot" }]);
   if (spec.init) add("sandbox", undefined, pidSteps());
 
-  if (shared && spec.init) add("program", undefined, [{ op: "process-group" }]);
+  if (terminal) add("program", words["terminal"], [{ op: "controlling-terminal" }]);
+  else if (leaves && spec.init) add("program", undefined, [{ op: "process-group" }]);
   const last = processSteps(spec, host, ids.kind);
   const closing = last.findIndex(({ op }) => op === "no-new-privileges" || op === "close-descriptors");
   add("program", undefined, last.slice(0, closing));

@@ -37,12 +37,32 @@ export type Root =
   /** An empty tmpfs. */
   | { readonly kind: "scratch"; readonly readonly: boolean; readonly from: string }
   /** Directories, lowest first, under a throw-away overlay: writes vanish with the sandbox. */
-  | { readonly kind: "overlay"; readonly lower: readonly HostPath[]; readonly from: string }
+  | {
+      readonly kind: "overlay";
+      readonly lower: readonly HostPath[];
+      /** Make it read-only when all has been put into it. */
+      readonly readonly?: boolean;
+      readonly from: string;
+    }
   /** A directory itself with what is mounted below it, read-only or writable. */
   | { readonly kind: "bind"; readonly path: HostPath; readonly readonly: boolean; readonly from: string };
 
 /** Mount options that can be set on any mount (mount_setattr(2)). */
 export type MountAttribute = "ro" | "nosuid" | "nodev" | "noexec" | "noatime" | "nosymfollow";
+
+/** What a private /dev consists of; `pts` is always an own instance of devpts. */
+export interface DeviceLayout {
+  /** Names of the host's device nodes that are bound. */
+  readonly devices: readonly string[];
+  readonly links: readonly (readonly [name: string, target: string])[];
+  /** Whether the own devpts' ptmx is bound on /dev/ptmx; without it, a link may lead there. */
+  readonly bindsPtmx: boolean;
+  /** The tmpfs on /dev/shm. */
+  readonly shm: {
+    readonly options: Readonly<Record<string, string>>;
+    readonly attributes: readonly MountAttribute[];
+  };
+}
 
 /**
  * One thing to put into the root, in order. `from` quotes the user's words that asked for it. `follow` tells whether
@@ -64,7 +84,9 @@ export type Mount = { readonly destination: SandboxPath; readonly from: string }
       /** tmpfs(5) options: size, mode, nr_inodes. */
       readonly options: Readonly<Record<string, string>>;
     }
-  | { readonly type: "proc" | "dev" }
+  | { readonly type: "proc" }
+  /** A private /dev: OCI's when there is no layout. */
+  | { readonly type: "dev"; readonly layout?: DeviceLayout }
   /** A directory, made when it is missing. */
   | { readonly type: "directory"; readonly mode: number }
   /** A small file with this content; an existing one is left when `keep`. */
@@ -85,6 +107,8 @@ export type SeccompFlag = "SECCOMP_FILTER_FLAG_LOG" | "SECCOMP_FILTER_FLAG_SPEC_
 
 /** OCI `process`. */
 export interface Process {
+  /** Whether the program gets a pseudo-terminal of its own; the caller's standard input must be a terminal then. */
+  readonly terminal?: boolean;
   /** The command and its arguments; a name without a slash is looked up in `searchPath`. */
   readonly args: readonly string[];
   /** argv[0] when it differs from args[0]. */

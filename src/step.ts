@@ -75,6 +75,8 @@ export type Action =
       /** The source must be the character device with these numbers. */
       readonly device?: readonly [major: number, minor: number];
     }
+  /** Clone a mount of the root being assembled; no link on the way is followed. */
+  | { readonly op: "open-inside"; readonly tree: Tree; readonly path: string }
   /** Hold a directory by descriptor where it is, as a lower layer. */
   | { readonly op: "open-directory"; readonly tree: Tree; readonly source: string }
   /** Hand trees over to the sandbox by attaching them below a private tmpfs on `directory`. */
@@ -91,6 +93,13 @@ export type Action =
       readonly options: readonly (readonly [string, string])[];
       readonly attributes: readonly MountAttribute[];
     }
+  /**
+   * A new pseudo-terminal of `devpts`, with the caller's settings and size, for `uid`: the program's end is held as a
+   * tree, the other one goes to the launcher.
+   */
+  | { readonly op: "open-terminal"; readonly devpts: Tree; readonly tree: Tree; readonly uid: number }
+  /** Begin a session on that terminal, and make it descriptors 0, 1 and 2. */
+  | { readonly op: "controlling-terminal" }
   /** A tmpfs on `directory` that holds the overlay's upper and work directories. */
   | { readonly op: "workspace"; readonly directory: string }
   | { readonly op: "overlay"; readonly tree: Tree; readonly lower: readonly Tree[]; readonly workspace: string }

@@ -161,6 +161,12 @@ function workingDirectory(spec: Spec): void {
   }
 }
 
+/** A terminal is made in the sandbox's own /dev/pts. */
+function terminal(spec: Spec): void {
+  if (spec.process.terminal !== true || spec.mounts.some(({ type }) => type === "dev")) return;
+  throw new UsageError("a terminal needs a /dev in the sandbox", words(spec, "terminal"));
+}
+
 const RULES: readonly Rule[] = [
   nul,
   hostnames,
@@ -171,6 +177,7 @@ const RULES: readonly Rule[] = [
   strictness,
   rlimits,
   workingDirectory,
+  terminal,
 ];
 
 /** Check all rules. @throws UsageError for the first one broken. */

@@ -56,6 +56,14 @@ const ACTIONS = {
     },
     "new devpts as t (newinstance,mode=0620,noexec)",
   ],
+  "open-terminal": [
+    { op: "open-terminal", devpts: "devpts", tree: "console", uid: 0 },
+    "new pseudo-terminal of devpts as console",
+  ],
+  "controlling-terminal": [
+    { op: "controlling-terminal" },
+    "new session on the pseudo-terminal; it becomes descriptors 0, 1, 2",
+  ],
   workspace: [{ op: "workspace", directory: "/tmp" }, "mount tmpfs → /tmp"],
   overlay: [
     { op: "overlay", tree: "t", lower: ["a", "b"], workspace: "/tmp" },
@@ -103,6 +111,10 @@ const ACTIONS = {
   ],
   "no-new-privileges": [{ op: "no-new-privileges" }, "no_new_privs"],
   seccomp: [{ op: "seccomp", filter: ALLOW_ALL }, "seccomp filter, 1 instructions"],
+  "open-inside": [
+    { op: "open-inside", tree: "ptmx", path: "/dev/pts/ptmx" },
+    "clone mount /dev/pts/ptmx of the new root as ptmx",
+  ],
   "close-descriptors": [{ op: "close-descriptors", from: 3 }, "close descriptors from 3"],
   exec: [{ op: "exec", command: "x", candidates: ["/a/x", "/b/x"], args: ["x"], env: [] }, "exec x"],
 } as const satisfies { readonly [Op in Action["op"]]: readonly [Action & { readonly op: Op }, string] };

@@ -78,6 +78,7 @@ export const ROOMS: readonly Room[] = [
     rooms: [...WORDS, "explain", "tables", "libc", "process", "plan"],
     ...EFFECTS,
   },
+  { name: "selftest", files: ["src/selftest/"], rooms: [...WORDS, "tables", "process", "launch"], ...PURE },
   { name: "host", files: ["src/host.ts"], rooms: [...WORDS, "defaults", "tables", "libc"], ...EFFECTS },
   { name: "rootfs", files: ["src/rootfs/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
   { name: "image", files: ["src/image/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
@@ -103,7 +104,7 @@ export const ROOMS: readonly Room[] = [
     files: ["src/cli/"],
     rooms: [
       ...[...WORDS, "defaults", "validate", "explain", "tables", "libc", "process", "resources", "plan"],
-      ...["launch", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
+      ...["launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
     ],
     ...COMMANDS,
   },

@@ -36,10 +36,61 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./doctor.ts")).doctor,
   },
+  selftest: {
+    summary: "try attacks from inside a sandbox, and say which were held",
+    passesStatus: false,
+    load: async () => (await import("./selftest.ts")).selftest,
+  },
+  pull: {
+    summary: "bring images into the store",
+    passesStatus: false,
+    load: async () => (await import("./pull.ts")).pull,
+  },
+  images: {
+    summary: "list the images of the store",
+    passesStatus: false,
+    load: async () => (await import("./images.ts")).images,
+  },
+  inspect: {
+    summary: "show what is known of images, as JSON",
+    passesStatus: false,
+    load: async () => (await import("./inspect.ts")).inspect,
+  },
+  rmi: {
+    summary: "remove images from the store",
+    passesStatus: false,
+    load: async () => (await import("./rmi.ts")).rmi,
+  },
+  prune: {
+    summary: "free what no image needs",
+    passesStatus: false,
+    load: async () => (await import("./prune.ts")).prune,
+  },
+  save: {
+    summary: "write images as an archive",
+    passesStatus: false,
+    load: async () => (await import("./save.ts")).save,
+  },
+  load: {
+    summary: "read images from an archive",
+    passesStatus: false,
+    load: async () => (await import("./load.ts")).load,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     passesStatus: true,
     load: async () => (await import("./mydocker.ts")).mydocker,
+  },
+  "nix-build-shell": {
+    summary: "enter the sandbox that a Nix build failed in",
+    passesStatus: true,
+    load: async () => (await import("./nix-build-shell.ts")).nixBuildShell,
+  },
+  "end-nix-session": {
+    summary: "tidy up after nix-build-shell",
+    hidden: true,
+    passesStatus: true,
+    load: async () => (await import("./nix-session-end.ts")).endNixSession,
   },
   "explain-failure": {
     summary: "say what a launcher reported",
@@ -50,4 +101,4 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
 };
 
 /** Names under which the binary is a command of its own. */
-export const APPLETS: readonly string[] = ["mydocker"];
+export const APPLETS: readonly string[] = ["mydocker", "nix-build-shell"];

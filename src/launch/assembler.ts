@@ -168,8 +168,11 @@ export class Assembler {
     } else this.#words[word] = recordAddress(label.index);
   }
 
-  /** Write a record. Errors go to the current `failure` label unless `flow` says otherwise. */
-  call(operation: SyscallName | PseudoOperation, args: readonly Argument[], flow: Flow = NO_FLOW): void {
+  /**
+   * Write a record; a number is a system call that has no name here. Errors go to the current `failure` label unless
+   * `flow` says otherwise.
+   */
+  call(operation: SyscallName | PseudoOperation | number, args: readonly Argument[], flow: Flow = NO_FLOW): void {
     const start = this.#count * RECORD_WORDS;
     if (start + RECORD_WORDS > this.#words.length) {
       const larger = new Int32Array(2 * this.#words.length);
@@ -177,7 +180,8 @@ export class Assembler {
       this.#words = larger;
     }
     const pseudo = operation === "sub" || operation === "and" || operation === "load64";
-    const number = pseudo ? PSEUDO[operation] : SYSCALLS[operation][this.arch];
+    const number =
+      typeof operation === "number" ? operation : pseudo ? PSEUDO[operation] : SYSCALLS[operation][this.arch];
     let mask = 0;
     for (let i = 0; i < args.length; i++) {
       const arg = args[i] ?? 0;

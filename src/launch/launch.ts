@@ -4,13 +4,17 @@
  */
 
 import { decodeBytes, encodeBytes } from "../bytes.ts";
+import { UsageError } from "../errors.ts";
 import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { readFile, writeAll } from "../libc/files.ts";
+import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
+import { type Keeping, keeperProgram } from "./afterwards.ts";
 import { encodeContext } from "./failure.ts";
 import { encode } from "./program.ts";
-import { assemble } from "./supervise.ts";
+import { assemble, type Successor } from "./supervise.ts";
+import type { TerminalSettings } from "./terminal.ts";
 
 /** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
 export interface Self {
@@ -24,6 +28,28 @@ function moveUp(descriptor: number): number {
   const moved = call("fcntl", descriptor, c.F_DUPFD, 3);
   rawCall("close", descriptor);
   return moved;
+}
+
+/**
+ * Settings of the caller's terminal for a program with a terminal of its own. Descriptors 1 and 2 are opened if they
+ * were not, so that no other takes their numbers before the program gets them.
+ */
+function callerTerminal(plan: Plan): TerminalSettings {
+  const is = terminalSettings(0) !== undefined;
+  const foreground = is && awaitForeground(0);
+  const saved = foreground ? terminalSettings(0) : undefined; // a shell's own, as long as we are in the background
+  if (is && !foreground) throw new UsageError("the terminal belongs to another job");
+  if (saved === undefined) {
+    const from = plan.steps.find(({ op }) => op === "open-terminal")?.why;
+    throw new UsageError("the input device is not a TTY", {
+      ...(from === undefined ? {} : { from }),
+      hint: "leave -t out when standard input is no terminal",
+    });
+  }
+  for (const descriptor of [1, 2]) {
+    if (rawCall("fcntl", descriptor, c.F_GETFD) < 0) call("openat", c.AT_FDCWD, "/dev/null", c.O_RDWR);
+  }
+  return { saved, raw: rawSettings(saved) };
 }
 
 /** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
@@ -45,19 +71,79 @@ function splitStrings(bytes: Uint8Array): readonly string[] {
   return parts;
 }
 
+/** What the launcher does beside waiting. */
+export interface LaunchOptions {
+  /** Descriptors, not close-on-exec, that stay open as long as the sandbox lives. */
+  readonly held?: readonly number[];
+  /** Where the Outcome is written as JSON when the sandbox has ended (3 or above). */
+  readonly outputFd?: number;
+}
+
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
-export function launch(plan: Plan, self: Self): never {
-  // Both must survive the next execve; the launcher closes them when the program starts.
+export function launch(plan: Plan, self: Self, options: LaunchOptions = {}): never {
+  const { imageFd } = launcherImage(plan, self, options);
+  execute(imageFd, ownArguments());
+}
+
+/**
+ * As {@link launch}, and when the sandbox has ended, however it has, this process becomes hutch again, with the
+ * arguments `then` and one more: the descriptor that {@link readOutcome} takes. `env` is its whole environment.
+ */
+export function launchAndThen(plan: Plan, self: Self, then: readonly string[], env: readonly string[]): never {
+  const { imageFd, executableFd } = launcherImage(plan, self);
+  const outcomeFd = moveUp(call("memfd_create", "hutch-outcome", 0));
+  const argv = ownArguments();
+  const keeping: Keeping = {
+    imageFd,
+    argv,
+    executableFd,
+    thenArgv: [...self.argv, ...then, String(outcomeFd)],
+    thenEnv: env,
+    outcomeFd,
+  };
+  execute(memoryFile("hutch-keeper", encode(keeperProgram(keeping, ARCH))), argv);
+}
+
+/** A memory file with this content, for the next execve only by its descriptor. */
+function memoryFile(name: string, content: Uint8Array): number {
+  const fd = moveUp(call("memfd_create", name, 0));
+  writeAll(fd, content);
+  return fd;
+}
+
+/** The launcher's program in memory, and the executable that it becomes to explain a failure. */
+function launcherImage(
+  plan: Plan,
+  self: Self,
+  { held = [], outputFd }: LaunchOptions = {},
+): { readonly imageFd: number; readonly executableFd: number } {
+  const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
+  // All must survive the next execve; the launcher closes them when the program starts.
   const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
   const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
   const argv = pointers(ownArguments());
-  const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, become });
+  const become: Successor = {
+    executableFd,
+    outputFd,
+    argv: (report, output) => [
+      ...self.argv,
+      "explain-failure",
+      String(report),
+      ...(output === undefined ? [] : [String(output)]),
+    ],
+  };
+  const account = outputFd !== undefined;
+  const argvBytes = argv.keep.length - 1;
+  const assembled = assemble(plan, ARCH, { reportFd, held, argvBytes, terminal, account, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
-  const image = encode(assembled.program);
-  const imageFd = call("memfd_create", "hutch", c.MFD_CLOEXEC);
-  writeAll(imageFd, image);
+  return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
+}
+
+/** Become a program in memory, with an empty environment. */
+function execute(imageFd: number, args: readonly string[]): never {
+  const argv = pointers(args);
   const environment = pointers([]);
+  call("fcntl", imageFd, c.F_SETFD, c.FD_CLOEXEC);
   const result = rawCall("execve", `/proc/self/fd/${imageFd}`, argv.array, environment.array);
   throw systemError("execve of the launcher from memory", -result, {
     hint: result === -13 ? "a policy (SELinux, vm.memfd_noexec) forbids executing memory files" : "is /proc mounted?",

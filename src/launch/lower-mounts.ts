@@ -95,6 +95,7 @@ type MountOp =
   | "leave-mounts"
   | "private-mounts"
   | "open-tree"
+  | "open-inside"
   | "open-directory"
   | "stage"
   | "new-filesystem"
@@ -136,6 +137,15 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     }
     const bits = attributeBits(step.attributes);
     if (bits !== 0) setAttributes(l, tree, bits, step.recursive);
+  },
+
+  "open-inside": (l, { tree, path }) => {
+    const here = l.asm.cell();
+    const find = [rootOf(l), inRoot(path), how(l.asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
+    l.asm.call("openat2", find, { result: here });
+    const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
+    l.asm.call("open_tree", [content(here), "", flags], { result: newTree(l, tree) });
+    close(l, here);
   },
 
   "open-directory": (l, step) => {

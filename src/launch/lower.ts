@@ -18,14 +18,21 @@ import {
   formatMappings,
   type Lower,
   type Lowering,
+  type PseudoTerminal,
   words32,
   writeFile,
 } from "./lowering.ts";
 import { FAILURE } from "./program.ts";
+import { controlTerminal, openTerminal } from "./terminal.ts";
 
 /** Flow that goes to the current failure label. */
 function toFailure(asm: Assembler): Flow {
   return asm.failure === undefined ? {} : { next: asm.failure };
+}
+
+function terminalOf(l: Lowering): PseudoTerminal {
+  if (l.terminal === undefined) throw new Error("a plan uses a terminal that it does not open");
+  return l.terminal;
 }
 
 const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
@@ -77,6 +84,8 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     asm.place(on);
   },
 
+  "open-terminal": (l, step) => openTerminal(l, step, terminalOf(l)),
+  "controlling-terminal": (l) => controlTerminal(l.asm, terminalOf(l)),
   session: ({ asm }) => asm.call("setsid", []),
   "process-group": ({ asm }) => asm.call("setpgid", [0, 0]),
   umask: ({ asm }, { mask }) => asm.call("umask", [mask], { onError: "ignore" }),

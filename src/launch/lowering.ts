@@ -22,9 +22,20 @@ export interface Lowering {
   /** Where to go when the launcher has died. */
   readonly orphaned: Label;
   /** Write the holder of id maps into the launcher (supervise.ts). */
+  /** The pseudo-terminal of `open-terminal`, when the plan has one. */
+  readonly terminal: PseudoTerminal | undefined;
   readonly holdIds: (step: Extract<Action, { op: "hold-ids" }>) => void;
   readonly enterIds: () => void;
   readonly clone: (flags: number) => void;
+}
+
+/** Where the two ends of the sandbox's terminal are kept, in each process that has them (terminal.ts). */
+export interface PseudoTerminal {
+  /** The socket pair over which the sandbox hands the descriptors to the launcher. */
+  readonly receive: Place;
+  readonly send: Place;
+  readonly outer: Place;
+  readonly inner: Place;
 }
 
 export const EPERM = -1;

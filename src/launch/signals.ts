@@ -9,6 +9,8 @@ import { type Assembler, type Label, at, content } from "./assembler.ts";
 
 import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
+import { ACCOUNT, type Account, tellEnd } from "./account.ts";
+import type { TerminalWatch } from "./terminal.ts";
 
 /** Wait for any signal, interrupted or not. */
 function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label): void {
@@ -16,20 +18,31 @@ function waitForSignal(asm: Assembler, info: Place, signal: Place, loop: Label):
   asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
 }
 
+/** What the launcher's loop looks after. */
+export interface Watched {
+  readonly child: Place;
+  /** The child's directory below /proc, when it is the program and PID 1. */
+  readonly processDirectory: Place | undefined;
+  /** The program's own terminal, if it has one. */
+  readonly terminal: TerminalWatch | undefined;
+  /** Where to note how it ended, if that is wanted. */
+  readonly account: Account | undefined;
+  /** What comes before the exit. */
+  readonly finish: () => void;
+}
+
 /**
- * The launcher's loop. A signal that the kernel sent came from the terminal, and the program's process group has had it
- * already. With `processDirectory` (the child's below /proc) the program is PID 1.
+ * The launcher's loop. A signal that the kernel sent came from the caller's terminal: the program's process group has
+ * had it already, unless it has a terminal of its own.
  */
-export function passSignals(asm: Assembler, child: Place, processDirectory: Place | undefined): void {
-  const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
-  const [signal, code, self, stopped, pid, emulated] = [
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-  ];
+export function passSignals(asm: Assembler, watched: Watched): void {
+  const { child, processDirectory, terminal, account } = watched;
+  const info = asm.cell(SIGINFO.size);
+  const [ended, emulated, usage] =
+    account === undefined
+      ? [asm.cell(SIGINFO.size), asm.cell(), 0]
+      : [at(account.block, ACCOUNT.info), at(account.block, ACCOUNT.emulated), at(account.block, ACCOUNT.usage)];
+  const [signal, code, self, stopped, pid] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const loop = asm.label();
   const childChanged = asm.label();
   const fromTerminal = asm.label();
@@ -42,8 +55,13 @@ export function passSignals(asm: Assembler, child: Place, processDirectory: Plac
   asm.call("getpid", [], { result: self });
   waitForSignal(asm, info, signal, loop);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, childChanged);
+  const hangUp = asm.label();
+  if (terminal !== undefined) {
+    terminal.onSignal(signal, self, loop);
+    asm.call("sub", [content(signal), c.SIGNALS.SIGHUP], { next: forward });
+  }
   field(asm, info, SIGINFO.code, code);
-  asm.ifEqual(content(code), c.SI_KERNEL, fromTerminal);
+  asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? fromTerminal : hangUp);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
   asm.jump(forward);
 
@@ -68,10 +86,22 @@ export function passSignals(asm: Assembler, child: Place, processDirectory: Plac
   asm.jump(loop);
 
   asm.place(childChanged);
-  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, 0], { onError: done });
+  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, usage], { onError: done });
   field(asm, ended, SIGINFO.pid, pid);
-  asm.ifEqual(content(pid), 0, loop);
+  if (terminal === undefined) asm.ifEqual(content(pid), 0, loop);
+  else {
+    const running = asm.label();
+    asm.call("sub", [content(pid), 0], { onZero: running, next: done });
+    asm.place(hangUp);
+    terminal.hangUp(child);
+    asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED, usage], { onError: done, next: done });
+    asm.place(running);
+    terminal.ifGone(hangUp);
+    asm.jump(loop);
+  }
   asm.place(done);
+  terminal?.finish();
+  watched.finish();
   const natural = asm.label();
   asm.ifEqual(content(emulated), 0, natural);
   asm.call("sub", [content(emulated), -128], { result: emulated });
@@ -167,7 +197,7 @@ function defaultActions(asm: Assembler, { signal, child, processDirectory, emula
  * PID 1: reap everything, pass on what comes from outside, end with the program. Signals from inside the namespace and
  * those that the terminal has sent to the whole group are not passed on.
  */
-export function reap(asm: Assembler, program: Place): void {
+export function reap(asm: Assembler, program: Place, account: Account | undefined): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, value] = [asm.cell(), asm.cell()];
   const [loop, children, outside, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
@@ -189,5 +219,6 @@ export function reap(asm: Assembler, program: Place): void {
   asm.ifEqual(content(value), content(program), done);
   asm.jump(children);
   asm.place(done);
+  if (account !== undefined) tellEnd(asm, account, ended);
   exitLike(asm, ended);
 }

@@ -11,8 +11,10 @@ export const AT_EACCESS = 0x200;
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
+export const O_ACCMODE = 3;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+export const O_TRUNC = 0o1000;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
@@ -85,8 +87,21 @@ export const SIGNALS = {
   SIGCONT: 18,
   SIGSTOP: 19,
   SIGTSTP: 20,
+  SIGTTIN: 21,
+  SIGTTOU: 22,
   SIGXFSZ: 25,
+  SIGWINCH: 28,
 } as const;
+/** Names by number, as kill -l has them. */
+export const SIGNAL_NAMES: readonly (string | undefined)[] = [
+  undefined,
+  ...(
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG " +
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+  )
+    .split(" ")
+    .map((name) => `SIG${name}`),
+];
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;
@@ -96,6 +111,7 @@ export const P_ALL = 0;
 export const P_PID = 1;
 export const WNOHANG = 1;
 export const WEXITED = 4;
+export const WNOWAIT = 0x01000000;
 export const CLD_EXITED = 1;
 
 /** prctl(2). */
@@ -110,11 +126,17 @@ export const PR_SET_SECUREBITS = 28;
 export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
+export const CLOCK_MONOTONIC = 1;
+export const STATX_INO = 0x100;
+
+export const F_GETFL = 3;
+export const F_SETFL = 4;
 /** faccessat2(2). */
 export const W_OK = 2;
 
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;
@@ -124,6 +146,29 @@ export const AF_INET = 2;
 export const SOCK_DGRAM_CLOEXEC = 2 | O_CLOEXEC;
 export const SIOCSIFFLAGS = 0x8914;
 export const IFF_UP = 0x1;
+
+/** poll(2). */
+export const POLLIN = 0x1;
+export const POLLOUT = 0x4;
+export const POLLHUP = 0x10;
+
+/** ioctl_tty(2), asm-generic/ioctls.h. */
+export const TCGETS = 0x5401;
+export const TCSETS = 0x5402;
+export const TCSETSW = 0x5403;
+export const TCSBRK = 0x5409;
+export const TIOCSCTTY = 0x540e;
+export const TIOCGWINSZ = 0x5413;
+export const TIOCSWINSZ = 0x5414;
+export const TIOCSPTLCK = 0x40045431;
+export const TIOCGPTPEER = 0x5441;
+
+/** unix(7): descriptors are passed as ancillary data. */
+export const AF_UNIX = 1;
+export const SOCK_STREAM_CLOEXEC = 1 | O_CLOEXEC;
+export const SOL_SOCKET = 1;
+export const SCM_RIGHTS = 1;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** getrlimit(2), by OCI's names. */
 export const RLIMITS: Readonly<Record<string, number>> = {

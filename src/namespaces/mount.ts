@@ -3,9 +3,9 @@
  * (mount_namespaces(7), pivot_root(2)). It vanishes with the namespace, whatever dies first.
  */
 
-import { DEVICE_LINKS, DEVICE_NUMBERS, DEVICES } from "../defaults.ts";
+import { DEFAULT_DEVICES, DEVICE_NUMBERS } from "../defaults.ts";
 import type { HostFacts } from "../facts.ts";
-import type { Mount, MountAttribute, Root, Spec } from "../spec.ts";
+import type { DeviceLayout, Mount, MountAttribute, Root, Spec } from "../spec.ts";
 import type { Action, Base, Kind, Tree } from "../step.ts";
 
 type Because = Action & { why: string };
@@ -78,7 +78,7 @@ export function sources(spec: Spec, host: HostFacts, idmapped: boolean): readonl
       });
     }
     if (mount.type === "dev") {
-      for (const name of DEVICES) {
+      for (const name of (mount.layout ?? DEFAULT_DEVICES).devices) {
         const device = DEVICE_NUMBERS[name];
         list.push({
           ...(device === undefined ? {} : { device }),
@@ -161,7 +161,7 @@ export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
       .reduce((deepest, next) => (next.at.length >= deepest.at.length ? next : deepest)).base;
   spec.mounts.forEach((mount, index) => {
     const tree = mountTree(index);
-    steps.push(...oneMount(mount, tree, host, baseOf));
+    steps.push(...oneMount(mount, tree, spec, host, baseOf));
     const own = mount.type === "tmpfs" || mount.type === "dev";
     if (own || mount.type === "bind" || mount.type === "proc") {
       attached.push({ at: mount.destination, base: own ? { tree, at: mount.destination } : undefined });
@@ -178,6 +178,7 @@ export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
 function oneMount(
   mount: Mount,
   tree: Tree,
+  spec: Spec,
   host: HostFacts,
   baseOf: (path: string) => Base | undefined,
 ): readonly Because[] {
@@ -216,7 +217,10 @@ function oneMount(
         { op: "attach", tree, target: path, kind: "directory", make, follow: false, why },
       ];
     case "dev":
-      return deviceSteps(tree, path, make, why);
+      return [
+        ...deviceSteps(mount.layout ?? DEFAULT_DEVICES, { tree, path, make, why }),
+        ...terminalSteps(tree, path, spec),
+      ];
     case "directory":
       return make === undefined ? [] : [{ op: "directory", path, mode: mount.mode, make, why }];
     case "file":
@@ -226,8 +230,15 @@ function oneMount(
   }
 }
 
-/** A private /dev: OCI's default devices bound from the host, an own devpts, shm, and the links. */
-function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: string): readonly Because[] {
+interface Place {
+  readonly tree: Tree;
+  readonly path: string;
+  readonly make: Base | undefined;
+  readonly why: string;
+}
+
+/** A private /dev: devices bound from the host, an own devpts, shm, and the links. */
+function deviceSteps(layout: DeviceLayout, { tree, path, make, why }: Place): readonly Because[] {
   const inside: Base = { tree, at: path };
   const steps: Action[] = [
     {
@@ -241,7 +252,7 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
       attributes: ["nosuid", "noexec"],
     },
     { op: "attach", tree, target: path, kind: "directory", make, follow: false },
-    ...DEVICES.map((name): Action => ({
+    ...layout.devices.map((name): Action => ({
       op: "attach",
       tree: deviceTree(name),
       target: `${path}/${name}`,
@@ -275,14 +286,12 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
       op: "new-filesystem",
       tree: "shm",
       type: "tmpfs",
-      options: [
-        ["mode", "1777"],
-        ["size", "65536k"],
-      ],
-      attributes: ["nosuid", "nodev", "noexec"],
+      options: Object.entries(layout.shm.options),
+      attributes: layout.shm.attributes,
     },
     { op: "attach", tree: "shm", target: `${path}/shm`, kind: "directory", make: inside, follow: false, fresh: true },
-    ...DEVICE_LINKS.map(([name, to]): Action => ({ op: "symlink", path: `${path}/${name}`, to, make: inside })),
+    ...(layout.bindsPtmx ? bindPtmx(path, inside) : []),
+    ...layout.links.map(([name, to]): Action => ({ op: "symlink", path: `${path}/${name}`, to, make: inside })),
   ];
   return steps.map((step) => ({ ...step, why }));
 }
@@ -291,6 +300,28 @@ function deviceSteps(tree: Tree, path: string, make: Base | undefined, why: stri
 export function procTree(spec: Spec): Tree | undefined {
   const index = spec.mounts.findLastIndex(({ type }) => type === "proc");
   return index < 0 ? undefined : mountTree(index);
+}
+
+/** The program's own terminal, bound to /dev/console (runtime-spec config-linux.md, "Default Devices"). */
+function terminalSteps(tree: Tree, path: string, { process, words }: Spec): readonly Because[] {
+  if (process.terminal !== true) return [];
+  const why = words["terminal"] ?? "default";
+  const inside: Base = { tree, at: path };
+  const target = `${path}/console`;
+  return [
+    { op: "open-terminal", devpts: "devpts", tree: "console", uid: process.uid, why },
+    { op: "attach", tree: "console", target, kind: "file", make: inside, follow: false, fresh: true, why },
+  ];
+}
+
+/** The own devpts' ptmx as a device of its own, for programs that want no link. */
+function bindPtmx(path: string, inside: Base): readonly Action[] {
+  const tree = "ptmx";
+  const target = `${path}/ptmx`;
+  return [
+    { op: "open-inside", tree, path: `${path}/pts/ptmx` },
+    { op: "attach", tree, target, kind: "file", make: inside, follow: false, fresh: true },
+  ];
 }
 
 /** Cover what of /proc tells about the host or changes it. */
@@ -310,5 +341,5 @@ export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
 /** Whether the root's own mount is made read-only at the end (a read-only bind is so from the start). */
 export function sealSteps(spec: Spec): readonly Because[] {
   const { root } = spec;
-  return root.kind === "scratch" && root.readonly ? [{ op: "seal-root", why: root.from }] : [];
+  return root.kind !== "bind" && root.readonly === true ? [{ op: "seal-root", why: root.from }] : [];
 }

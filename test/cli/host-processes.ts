@@ -2,7 +2,6 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { rawCall } from "../../src/libc/call.ts";
-import { P_PID, WEXITED, WNOHANG } from "../../src/libc/constants.ts";
 
 const PR_SET_CHILD_SUBREAPER = 36;
 const POLL_MS = 5;
@@ -14,7 +13,7 @@ export function adoptOrphans(on: boolean): void {
 
 /** Poll until a condition holds; its value. Fails, saying what was awaited, after some seconds. */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   condition: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   seconds = 10,
 ): Promise<T> {
@@ -22,7 +21,8 @@ export async function until<T>(
   for (;;) {
     const value = await condition();
     if (value !== undefined && value !== false && value !== null) return value;
-    if (performance.now() > end) throw new Error(`waited ${seconds} s in vain for: ${what}`);
+    if (performance.now() > end)
+      throw new Error(`waited ${seconds} s in vain for ${typeof what === "string" ? what : what()}`);
     await Bun.sleep(POLL_MS);
   }
 }
@@ -76,17 +76,9 @@ export async function findDescendant(pid: number, command: string): Promise<numb
   );
 }
 
-/** Descendants of this test run beside those in `known`; adopted zombies are reaped on the way. */
+/** Living descendants of this test run beside those in `known`. Adopted zombies hold nothing, and stay for our end. */
 export function strays(known: ReadonlySet<number>): readonly number[] {
-  return descendants(process.pid).filter((pid) => {
-    if (known.has(pid)) return false;
-    const found = status(pid);
-    if (found?.state === "Z" && found.parent === process.pid) {
-      rawCall("waitid", P_PID, pid, null, WEXITED | WNOHANG, null);
-      return false;
-    }
-    return found !== undefined;
-  });
+  return descendants(process.pid).filter((pid) => !known.has(pid) && isAlive(pid));
 }
 
 /** Mount points of this test run's own mount namespace, one line each. */

@@ -135,7 +135,8 @@ function openWorkshop(): Workshop {
   return { path, binary, mydocker: join(path, "mydocker"), probe };
 }
 
-function start(argv: readonly string[], { stdin, env, cwd }: Options): Running {
+/** Start a program as the test's own user. */
+export function start(argv: readonly string[], { stdin, env, cwd }: Options): Running {
   const child = Bun.spawn([...argv], {
     stdin: "pipe",
     stdout: "pipe",

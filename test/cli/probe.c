@@ -47,20 +47,22 @@ static int dispositions(void) {
   return 0;
 }
 
-static int counts[65];
+static int counts[65], stopping;
 static void count(int number) {
   char line[32];
   int length = snprintf(line, sizeof line, "[%d:%d]\n", number, ++counts[number]);
   if (write(1, line, length) < 0) _exit(9);
+  if (number == SIGTSTP && stopping) kill(getpid(), SIGSTOP);
 }
 
-/* Say every signal as [NUMBER:HOW OFTEN] until stdin ends; stops for SIGTSTP after saying it, if "stop" is asked for. */
+/* Say every signal as [NUMBER:HOW OFTEN] until a q or the end of stdin; with "stop", stop for SIGTSTP as an editor. */
 static int signals(int stop) {
+  stopping = stop;
   static const int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP};
   struct sigaction action = {.sa_handler = count, .sa_flags = SA_RESTART};
   sigfillset(&action.sa_mask);
   for (unsigned i = 0; i < sizeof watched / sizeof *watched; i++)
-    if (!(stop && watched[i] == SIGTSTP)) sigaction(watched[i], &action, NULL);
+    sigaction(watched[i], &action, NULL);
   printf("ready\n");
   fflush(stdout);
   char c;
@@ -140,6 +142,13 @@ static int flags(char **argv) {
   return 0;
 }
 
+/* Become a command whose stdout does not block. */
+static int nonblock(char **argv) {
+  fcntl(1, F_SETFL, fcntl(1, F_GETFL) | O_NONBLOCK);
+  execv(argv[0], argv);
+  return 99;
+}
+
 int main(int argc, char **argv, char **envp) {
   const char *what = argc > 1 ? argv[1] : "";
   if (!strcmp(what, "strings")) return strings(argc, argv, envp);
@@ -152,6 +161,7 @@ int main(int argc, char **argv, char **envp) {
   if (!strcmp(what, "grandchild")) return grandchild();
   if (!strcmp(what, "zeros") && argc > 2) return zeros(atoll(argv[2]));
   if (!strcmp(what, "flags") && argc > 2) return flags(argv + 2);
+  if (!strcmp(what, "nonblock") && argc > 2) return nonblock(argv + 2);
   if (!strcmp(what, "ids")) return printf("%d:%d\n", getuid(), getgid()) < 0;
   if (!strcmp(what, "exit") && argc > 2) return atoi(argv[2]);
   if (!strcmp(what, "raise") && argc > 2) return raise(atoi(argv[2])), 0;

@@ -1,6 +1,6 @@
 /** `hutch run`'s command line as a Spec. */
 
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import * as defaults from "../../src/defaults.ts";
 import { HutchError, UsageError } from "../../src/errors.ts";
 import type { Spec } from "../../src/spec.ts";
 
-const spec = (...argv: string[]): Promise<Spec> => runSpec(parseRun(argv));
+const spec = async (...argv: string[]): Promise<Spec> => (await runSpec(parseRun(argv))).spec;
 
 /** What is said about a command line, or `undefined` when it is taken. */
 async function complaint(...argv: string[]): Promise<{ message: string; from: string | undefined } | undefined> {
@@ -198,7 +198,7 @@ describe("files that a run reads", () => {
   writeFileSync(join(root, "etc/passwd"), "app:x:12:34::/srv:/bin/sh\n");
   writeFileSync(join(root, "etc/group"), "wheel:x:56:app\n");
   writeFileSync(join(folder, "env"), "A=1\nB=2\nPATH=/p\n");
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   test("names are those of the root", async () => {
     const its = (await spec("-u", "app", root, "x")).process;

@@ -57,7 +57,7 @@ print(json.dumps({
     "mem": look(lambda: open("/proc/1/mem", "rb").name),
     "maps": look(lambda: open("/proc/1/maps").read()),
 }))`;
-    const seen = sandbox.python<Record<string, unknown>>(caller, ["--cap-add", "SYS_PTRACE"], code);
+    const seen = sandbox.python(caller, ["--cap-add", "SYS_PTRACE"], code) as Record<string, unknown>;
     expect(seen["cmdline"]).toBe("hutch-init");
     for (const name of ["environ", "fd", "exe", "cwd", "mem", "maps"]) {
       expect([name, ["EACCES", "EPERM", ""].includes(String(seen[name]))]).toEqual([name, true]);

@@ -3,6 +3,7 @@
  * (below /proc, while the program waits for its stdin to end). As root they are started as root and as uid 65534.
  */
 
+import { afterAll } from "bun:test";
 import { chmodSync, copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,11 +19,11 @@ const NOBODY = 65534;
 export type Caller = "root" | "nobody" | "user";
 export const CALLERS: readonly Caller[] = isRoot ? ["root", "nobody"] : ["user"];
 
-/** A folder that everybody may enter, removed when the test run ends. Nothing is ever mounted below it. */
+/** A folder that everybody may enter, removed behind the tests that it is made for. Nothing is ever mounted below it. */
 export function makeFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "hutch-kernel-"));
   chmodSync(folder, 0o755);
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -41,23 +42,26 @@ function place(source: string, target: string): void {
   }
 }
 
+let placed: string | undefined; // by the first who asked, and removed behind its tests
+
 /** The executable, where uid 65534 can reach it. */
-function placeExecutable(): string {
+function executable(): string {
+  if (placed !== undefined && existsSync(placed)) return placed;
   const built = join(ROOT, "dist/hutch");
   if (!existsSync(built)) throw new Error("dist/hutch is missing: npm run build");
   const path = join(makeFolder(), "hutch");
   place(built, path);
+  placed = path;
   return path;
 }
-
-const executable = placeExecutable();
 
 /** A root directory with busybox and its usual names, owned by whoever runs the tests. */
 export function makeRoot(): string {
   const root = makeFolder();
   for (const name of ["bin", "etc", "tmp", "proc", "dev", "data"]) mkdirSync(join(root, name));
   for (const name of ["one", "motd"]) writeFileSync(join(root, "etc", name), "");
-  place(need("busybox", "busybox-static"), join(root, "bin/busybox"));
+  // A copy: a link would be the machine's own file, whose owner a test may change.
+  copyFileSync(need("busybox", "busybox-static"), join(root, "bin/busybox"));
   for (const name of [
     "sh",
     "ls",
@@ -78,7 +82,7 @@ export function makeRoot(): string {
 
 /** argv that starts hutch as a caller. */
 export function asCaller(caller: Caller, argv: readonly string[]): string[] {
-  const own = [executable, ...argv];
+  const own = [executable(), ...argv];
   if (caller !== "nobody") return own;
   const setpriv = need("setpriv", "util-linux");
   return [setpriv, `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups", "--", ...own];
@@ -108,12 +112,12 @@ export function output(result: Result): string {
 }
 
 /** What a Python program in a sandbox with the host's file systems, read-only, prints as JSON. */
-export function python<T>(caller: Caller, options: readonly string[], code: string, root = "/"): T {
+export function python(caller: Caller, options: readonly string[], code: string, root = "/"): unknown {
   need("python3", "python3");
   const program = `import json, os, sys, errno\n${code}`;
   const result = run(caller, ...options, "--read-only", root, "python3", "-c", program);
   try {
-    return JSON.parse(output(result)) as T;
+    return JSON.parse(output(result));
   } catch (cause) {
     throw new Error(`not JSON: ${result.stdout}${result.stderr}`, { cause });
   }

@@ -1,0 +1,128 @@
+/**
+ * Doing something after a sandbox has ended, without a runtime that waits for it: one more program of records between
+ * the caller and the launcher.
+ *
+ *   caller ──▶ keeper (hutch's own process after execve) ──clone──▶ launcher ──▶ sandbox …
+ *
+ * The keeper passes signals on to the launcher and stops when it is stopped. When the launcher has ended, whatever
+ * ended it, the keeper becomes hutch again, which is told the exit status and does the rest. When the keeper is killed
+ * by SIGKILL, the launcher dies with it (PR_SET_PDEATHSIG), and its sandbox with that.
+ */
+
+import { call } from "../libc/call.ts";
+import * as c from "../libc/constants.ts";
+import { readAll } from "../libc/files.ts";
+import type { Arch } from "../libc/syscalls.ts";
+import { Assembler, at, content } from "./assembler.ts";
+import { field, SIGINFO } from "./processes.ts";
+import type { Place, Program } from "./program.ts";
+
+/** What the keeper starts and becomes. All descriptors are open, above 2, and not close-on-exec. */
+export interface Keeping {
+  /** The launcher's program as a memory file, and the argv that it is to have. */
+  readonly imageFd: number;
+  readonly argv: readonly string[];
+  /** What to become: an executable, its argv and its environment. */
+  readonly executableFd: number;
+  readonly thenArgv: readonly string[];
+  readonly thenEnv: readonly string[];
+  /** A memory file that is told the exit status: 8 bytes, little-endian. */
+  readonly outcomeFd: number;
+}
+
+const EXIT_FAILURE = 125;
+
+/** Signals that would end or stop what comes after; they stay blocked, since that is short and must be done. */
+const HELD = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTSTP", "SIGTTIN", "SIGTTOU"] as const;
+
+/** The keeper's program. */
+export function keeperProgram(keeping: Keeping, arch: Arch): Program {
+  const asm = new Assembler(arch);
+  const { imageFd, executableFd, outcomeFd } = keeping;
+  const [mask, child, status] = [asm.cell(), asm.cell(), asm.cell()];
+  const [launcher, failed] = [asm.label(), asm.label()];
+  asm.failure = failed;
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
+  asm.call("prctl", [c.PR_SET_NAME, "hutch-keeper"], { onError: "ignore" });
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher });
+  closeAllBut(asm, [2, executableFd, outcomeFd]);
+  waitFor(asm, child, status);
+  asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
+  const held = HELD.reduce((bits, name) => bits + 2 ** (c.SIGNALS[name] - 1), 0);
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(held), 0, 8], { onError: "ignore" });
+  const become = [executableFd, "", asm.strings(keeping.thenArgv), asm.strings(keeping.thenEnv), c.AT_EMPTY_PATH];
+  asm.call("execveat", become, { onError: "ignore" });
+  asm.call("exit_group", [content(status)], { onError: "ignore" });
+
+  asm.place(launcher);
+  asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8]);
+  asm.call("execveat", [imageFd, "", asm.strings(keeping.argv), asm.strings([]), c.AT_EMPTY_PATH]);
+  asm.place(failed);
+  asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+  return asm.finish();
+}
+
+/** Close every descriptor that is not one of these. */
+function closeAllBut(asm: Assembler, keep: readonly number[]): void {
+  let next = 0;
+  for (const descriptor of keep.toSorted((a, b) => a - b)) {
+    if (descriptor > next) asm.call("close_range", [next, descriptor - 1, 0], { onError: "ignore" });
+    next = descriptor + 1;
+  }
+  asm.call("close_range", [next, -1, 0], { onError: "ignore" });
+}
+
+/** Wait for the child's end, passing signals on meanwhile; `status` gets its exit status, or 128 + the signal. */
+function waitFor(asm: Assembler, child: Place, status: Place): void {
+  const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
+  const [signal, code, self, stopped] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
+  const [loop, changed, terminal, forward, resumed] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.label()];
+  const [stop, exited, done] = [asm.label(), asm.label(), asm.label()];
+  asm.call("getpid", [], { result: self });
+  asm.place(loop);
+  asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
+  asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, changed);
+  field(asm, info, SIGINFO.code, code);
+  asm.ifEqual(content(code), c.SI_KERNEL, terminal);
+  asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
+  asm.jump(forward);
+
+  // What continues the group after a stop by the terminal has continued the launcher too.
+  asm.place(resumed);
+  asm.ifEqual(content(stopped), 0, forward);
+  asm.set(stopped, 0);
+  asm.jump(loop);
+
+  // The terminal has sent it to the whole group, the launcher among them.
+  asm.place(terminal);
+  asm.set(stopped, content(signal));
+  asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
+  asm.jump(loop);
+
+  asm.place(forward);
+  asm.call("kill", [content(child), content(signal)], { onError: "ignore" });
+  asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
+  asm.jump(loop);
+  asm.place(stop);
+  asm.call("kill", [content(self), c.SIGNALS.SIGSTOP], { onError: "ignore" });
+  asm.jump(loop);
+
+  asm.place(changed);
+  asm.set(at(ended, SIGINFO.pid), 0);
+  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, 0], { onError: done });
+  field(asm, ended, SIGINFO.pid, code);
+  asm.ifEqual(content(code), 0, loop);
+  asm.place(done);
+  field(asm, ended, SIGINFO.code, code);
+  field(asm, ended, SIGINFO.status, status);
+  asm.ifEqual(content(code), c.CLD_EXITED, exited);
+  asm.call("sub", [content(status), -128], { result: status });
+  asm.place(exited);
+}
+
+/** The exit status that the keeper has written. @throws SystemError */
+export function readOutcome(outcomeFd: number): number {
+  call("lseek", outcomeFd, 0, 0);
+  return readAll(outcomeFd, 8)[0] ?? EXIT_FAILURE;
+}

@@ -1,0 +1,49 @@
+/** Settings of a terminal: struct termios as the kernel's TCGETS and TCSETS have it (ioctl_tty(2), termios(3)). */
+
+import { rawCall } from "./call.ts";
+import { TCGETS, TCSBRK } from "./constants.ts";
+
+const TERMIOS_BYTES = 36; // four flag words, c_line, c_cc[19]; the same on both architectures
+
+/** Settings of the terminal on a descriptor, 36 bytes; undefined when it is not a terminal. */
+export function terminalSettings(descriptor: number): Uint8Array | undefined {
+  const settings = new Uint8Array(TERMIOS_BYTES);
+  return rawCall("ioctl", descriptor, TCGETS, settings) === 0 ? settings : undefined;
+}
+
+/**
+ * Wait until this job has the terminal: in the background the kernel stops it here (SIGTTOU), like any job that wants
+ * to change settings. False when nobody could ever bring it to the foreground.
+ */
+export function awaitForeground(descriptor: number): boolean {
+  // tcdrain(3), the only call of that kind that changes nothing
+  for (;;) {
+    const result = rawCall("ioctl", descriptor, TCSBRK, 1);
+    if (result !== -4) return result === 0; // EINTR
+  }
+}
+
+// asm-generic/termbits.h
+const INPUT = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000; // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
+const OUTPUT = 0o1; // OPOST
+const LOCAL = 0o1 | 0o2 | 0o10 | 0o100 | 0o100000; // ISIG ICANON ECHO ECHONL IEXTEN
+const SIZE_AND_PARITY = 0o60 | 0o400; // CSIZE PARENB
+const EIGHT_BITS = 0o60; // CS8
+const CONTROL_CHARACTERS = 17;
+const VTIME = 5;
+const VMIN = 6;
+
+/** The same settings in raw mode, as cfmakeraw(3) makes them: every byte passes, none is acted upon. */
+export function rawSettings(settings: Uint8Array): Uint8Array {
+  const raw = settings.slice();
+  const view = new DataView(raw.buffer);
+  const change = (offset: number, clear: number, set = 0) =>
+    view.setUint32(offset, ((view.getUint32(offset, true) & ~clear) | set) >>> 0, true);
+  change(0, INPUT);
+  change(4, OUTPUT);
+  change(8, SIZE_AND_PARITY, EIGHT_BITS);
+  change(12, LOCAL);
+  raw[CONTROL_CHARACTERS + VTIME] = 0;
+  raw[CONTROL_CHARACTERS + VMIN] = 1;
+  return raw;
+}

@@ -1,0 +1,110 @@
+/**
+ * The directory on the host that holds a session's copy of the build directory. It is a directory and no tmpfs of the
+ * sandbox, because a build directory may be larger than the memory; so somebody has to remove it:
+ *
+ * - hutch itself when copying or starting fails;
+ * - the process that outlives the sandbox (launch/afterwards.ts), whatever ended that;
+ * - the next session of the same user, when even that process was killed: the directory's name says which process it
+ *   belongs to, so that nobody has to hold a lock.
+ */
+
+import { chmodSync, mkdtempSync, readdirSync } from "node:fs";
+import { HutchError } from "../errors.ts";
+import { cString, rawCall } from "../libc/call.ts";
+import { linkTarget, readText } from "../libc/files.ts";
+import { AT, FILE_TYPE, modeOf, readStatus, statusBuffer, userOf } from "../libc/walk.ts";
+import { removeTree } from "./remove-tree.ts";
+
+const PREFIX = "hutch-build";
+const NAME = /^hutch-build-(\d+)-(\d+)-([0-9a-f]{8})-(\d+)-[A-Za-z0-9]{6}$/;
+
+/** A process as nobody else ever is: pid, start in clock ticks since boot, the boot, the pid namespace. */
+interface Owner {
+  readonly pid: string;
+  readonly start: string;
+  readonly boot: string;
+  readonly namespace: string;
+}
+
+function thisProcess(): Owner {
+  const pid = linkTarget("/proc/self");
+  const start = typeof pid === "string" ? startOf(pid) : undefined;
+  if (typeof pid !== "string" || start === undefined) throw new HutchError("hutch needs /proc");
+  return { pid, start, boot: bootId(), namespace: pidNamespace() };
+}
+
+/** Field 22 of proc_pid_stat(5); the name in field 2 may hold anything. */
+function startOf(pid: string): string | undefined {
+  const stat = readText(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+}
+
+function bootId(): string {
+  return (readText("/proc/sys/kernel/random/boot_id") ?? "").slice(0, 8) || "00000000";
+}
+
+function pidNamespace(): string {
+  const target = linkTarget("/proc/self/ns/pid");
+  return typeof target === "string" ? (/\[(\d+)\]/.exec(target)?.[1] ?? "0") : "0";
+}
+
+/**
+ * Make a session's directory below `parent`, for the caller alone. It belongs to this process, which keeps its pid
+ * when it becomes the launcher's keeper. @throws HutchError when it cannot be made
+ */
+export function makeSessionDirectory(parent: string): string {
+  const { pid, start, boot, namespace } = thisProcess();
+  try {
+    const path = mkdtempSync(`${parent.replace(/\/+$/, "")}/${PREFIX}-${pid}-${start}-${boot}-${namespace}-`);
+    chmodSync(path, 0o700); // whatever the umask
+    return path;
+  } catch (error) {
+    const { code } = error as { code?: string };
+    throw new HutchError(`no directory can be made in ${parent}: ${code ?? String(error)}`, {
+      hint: "set TMPDIR to a directory that you may write to",
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Remove the caller's session directories below `parent` whose process is gone; what cannot be judged stays. Returns
+ * the removed paths. Never throws: an old directory must not stand in the way of a new session.
+ */
+export function removeOldSessions(parent: string): readonly string[] {
+  const removed: string[] = [];
+  for (const name of namesIn(parent)) {
+    const match = NAME.exec(name);
+    if (match === null) continue;
+    const [, pid = "", start = "", boot = "", namespace = ""] = match;
+    const path = `${parent}/${name}`;
+    if (!isOwnDirectory(path) || !isGone({ pid, start, boot, namespace })) continue;
+    try {
+      removeTree(path);
+      removed.push(path);
+    } catch {
+      // another session may be removing it too, or something is mounted there
+    }
+  }
+  return removed;
+}
+
+function namesIn(parent: string): readonly string[] {
+  try {
+    return readdirSync(parent);
+  } catch {
+    return [];
+  }
+}
+
+function isOwnDirectory(path: string): boolean {
+  const status = statusBuffer();
+  if (readStatus(AT.fdcwd, cString(path), status) < 0) return false;
+  return (modeOf(status) & FILE_TYPE.mask) === FILE_TYPE.directory && userOf(status) === rawCall("geteuid");
+}
+
+function isGone({ pid, start, boot, namespace }: Owner): boolean {
+  if (boot !== bootId()) return true;
+  if (namespace !== pidNamespace()) return false; // its pid means nothing here
+  return startOf(pid) !== start;
+}

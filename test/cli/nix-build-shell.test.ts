@@ -1,0 +1,188 @@
+/** The assignment's six points, to the letter, on the built binary. */
+
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { eachCaller, expectSuccess } from "./hutch.ts";
+import { applet, enter, failedBuild } from "./nix-builds.ts";
+
+const build = failedBuild();
+
+eachCaller("nix-build-shell", (bench) => {
+  const run = (...command: readonly string[]) => enter(bench, build, bench.folder(), [build.kept(), ...command]);
+  const script = (text: string) => run("bash", "-c", text);
+
+  test("a command with its arguments, byte for byte", async () => {
+    expectSuccess(
+      await run("bash", "-c", 'printf "[%s]" "$@"', "x", "", "a b", "$HOME", "--", "-c"),
+      "[][a b][$HOME][--][-c]",
+    );
+  });
+
+  test("options end at BUILD_DIR, and one -- behind it is passed over", async () => {
+    expectSuccess(await run("--", "env", "--help"), /^Usage: env/);
+  });
+
+  test("hutch nix-build-shell is the same", async () => {
+    const args = ["nix-build-shell", "--store", build.shop().store.root, build.kept(), "true"];
+    expectSuccess(await bench.hutch(args, { env: { TMPDIR: bench.folder() } }), "");
+  });
+
+  test("a symbolic link to the directory", async () => {
+    const folder = bench.folder({ link: { link: build.kept() } });
+    expectSuccess(await enter(bench, build, bench.folder(), [`${folder}/link`, "true"]), "");
+  });
+
+  test.each([
+    ["exit 42", 42],
+    ["kill -KILL $$; exit 3", 3],
+    ["exit 0", 0],
+    ["(kill -ABRT $BASHPID)", 134],
+  ])("%s: the exit status is %d", async (text, code) => {
+    const result = await script(text);
+    expect([result.stdout, result.code]).toEqual(["", code]);
+  });
+
+  test("a command that is not there is 127", async () => {
+    expect((await run("no-such-command")).code).toBe(127);
+  });
+
+  test("the environment is env-vars', and nothing of the caller's", async () => {
+    const text =
+      'env | while IFS= read -r line; do case $line in TMPDIR=*|SECRET=*|HOME=*|NIX_BUILD_TOP=*|name=*) echo "$line";; esac; done';
+    const args = [build.kept(), "bash", "-c", text];
+    const result = await enter(bench, build, bench.folder(), args, { env: { SECRET: "caller's" } });
+    expect(result.stdout.trim().split("\n").toSorted()).toEqual([
+      "HOME=/homeless-shelter",
+      "NIX_BUILD_TOP=/build",
+      "TMPDIR=/build",
+      "name=sample",
+    ]);
+  });
+
+  test("user namespace: 1000 and 100 are the caller's, setgroups is denied, no other groups", async () => {
+    const { uid } = bench.caller;
+    const text = "id -u; id -g; id -G; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups";
+    const result = await script(text);
+    expect(result.stdout.split("\n").map((line) => line.trim().split(/\s+/).join(" "))).toEqual([
+      "1000",
+      "100",
+      "100",
+      `1000 ${uid} 1`,
+      `100 ${uid} 1`,
+      "deny",
+      "",
+    ]);
+  });
+
+  test("uts namespace", async () => {
+    expectSuccess(await script("cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname"), "localhost\n(none)\n");
+  });
+
+  test("network namespace: lo alone, up, with its two addresses", async () => {
+    const result = await script(
+      'cat /proc/net/if_inet6; echo; while read -r a b; do echo "$a"; done < /proc/net/dev; cat /proc/net/fib_trie',
+    );
+    expect(result.stdout).toMatch(/^0{31}1 01 80 10 80\s+lo\n\n/);
+    expect(result.stdout.match(/^\w+:$/gm)).toEqual(["lo:", "Main:", "Local:"]); // and the two tables of fib_trie
+    expect(result.stdout).toMatch(/-- 127\.0\.0\.0\n\s+\/8 host LOCAL/);
+  });
+
+  test("mount namespace: exactly these directories", async () => {
+    expectSuccess(
+      await script("ls -A /; echo; ls -A /bin /etc"),
+      "bin\nbuild\ndev\netc\nnix\nproc\ntmp\n\n/bin:\nsh\n\n/etc:\ngroup\nhosts\npasswd\n",
+    );
+  });
+
+  test("the files of /etc", async () => {
+    expectSuccess(
+      await script("cat /etc/group; echo =; cat /etc/passwd; echo =; cat /etc/hosts"),
+      `root:x:0:
+nixbld:!:100:
+nogroup:x:65534:
+=
+root:x:0:0:Nix build user:/build:/noshell
+nixbld:x:1000:100:Nix build user:/build:/noshell
+nobody:x:65534:65534:Nobody:/:/noshell
+=
+127.0.0.1 localhost
+::1 localhost
+`,
+    );
+  });
+
+  test("the devices of /dev, and nothing else", async () => {
+    const kvm = existsSync("/dev/kvm") ? ["kvm"] : [];
+    const nodes = ["full", ...kvm, "null", "ptmx", "random", "tty", "urandom", "zero"];
+    const names = [...nodes, "fd", "stdin", "stdout", "stderr", "pts", "shm"].toSorted();
+    const result = await script(
+      `ls -A /dev; for f in ${nodes.join(" ")}; do [ -c /dev/$f ] && [ ! -L /dev/$f ] || echo "bad $f"; done; ` +
+        "for f in fd stdin stdout stderr; do ls -l /dev/$f; done; ls -ld /dev/shm /tmp; ls -A /dev/pts; echo x > /dev/null; echo x > /dev/shm/x; cat /dev/shm/x",
+    );
+    expect(result.stdout.split("\n").slice(0, names.length)).toEqual(names);
+    expect(result.stdout).not.toContain("bad");
+    expect(result.stdout.match(/-> .*/g)).toEqual([
+      "-> /proc/self/fd",
+      "-> /proc/self/fd/0",
+      "-> /proc/self/fd/1",
+      "-> /proc/self/fd/2",
+    ]);
+    expect(result.stdout.match(/^drwxrwxrwt/gm)?.length).toBe(2);
+    expect(result.stdout).toEndWith("ptmx\nx\n");
+  });
+
+  test("ptmx opens a terminal of the sandbox's own devpts", async () => {
+    expectSuccess(await script("exec 5<>/dev/ptmx; ls /dev/pts"), "0\nptmx\n");
+  });
+
+  test("/bin/sh is env-vars' SHELL", async () => {
+    expectSuccess(await script('[ "$(< /bin/sh)" = "$(< $SHELL)" ] && /bin/sh -c "echo from sh"'), "from sh\n");
+  });
+
+  test("/build is the build, and the caller's to write; it and the copy vanish", async () => {
+    const temporary = bench.folder();
+    const text =
+      "pwd; ls -A; ls -lnd /build; echo changed > source/sample; echo new > new; mkdir d; cat source/sample new";
+    const result = await enter(bench, build, temporary, [build.kept(), "bash", "-c", text]);
+    expect(result.stdout).toMatch(/^\/build\nenv-vars\nsource\ndrwx\S+ \d+ 1000 100 .*\nchanged\nnew\n$/);
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test("/nix is read-only, and the daemon's socket is out of reach", async () => {
+    const result = await script(
+      'for d in /nix /nix/store /nix/var /nix/var/nix /nix/store/*; do (echo > $d/new) 2>/dev/null && echo "wrote $d"; done; ls -A /nix/var/nix/daemon-socket 2>/dev/null; true',
+    );
+    expectSuccess(result, "");
+  });
+
+  test("pid and ipc namespaces: the command is PID 1 and sees itself alone", async () => {
+    const result = await script(
+      "echo $$; for p in /proc/[0-9]*; do echo ${p#/proc/}; done; cat /proc/sysvipc/shm | { read -r a; cat; }",
+    );
+    expect(result.stdout.split("\n").slice(0, 2)).toEqual(["1", "1"]);
+  });
+
+  test("no capabilities, no new privileges, /proc/sys read-only, no new user namespaces", async () => {
+    const result = await script(
+      'while read -r k v; do case $k in Cap*|NoNewPrivs:) echo "$k $v";; esac; done < /proc/self/status; ' +
+        "for f in kernel/hostname kernel/core_pattern vm/overcommit_memory user/max_user_namespaces; do (echo 1 > /proc/sys/$f) 2>/dev/null && echo wrote $f; done; cat /proc/sys/user/max_user_namespaces",
+    );
+    const none = "0000000000000000";
+    expectSuccess(
+      result,
+      `CapInh: ${none}\nCapPrm: ${none}\nCapEff: ${none}\nCapBnd: ${none}\nCapAmb: ${none}\nNoNewPrivs: 1\n0\n`,
+    );
+  });
+
+  test("standard input goes to the command", async () => {
+    const argv = [build.kept(), "cat"];
+    expectSuccess(await enter(bench, build, bench.folder(), argv, { stdin: "some text" }), "some text");
+  });
+
+  test("help, and BUILD_DIR missing", async () => {
+    expect((await bench.start([applet(bench), "--help"]).ended).stdout).toContain("BUILD_DIR [COMMAND");
+    const result = await bench.start([applet(bench)]).ended;
+    expect([result.stdout, result.code]).toEqual(["", 125]);
+    expect(result.stderr).toStartWith("nix-build-shell: BUILD_DIR is missing");
+  });
+});

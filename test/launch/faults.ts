@@ -1,0 +1,187 @@
+/**
+ * A real plan's program as an ELF file, with one record changed: made to fail, or followed by death. The program is
+ * started as a child and not by execve of the test, with the report's descriptor at a fixed number.
+ */
+
+import { chownSync, closeSync, lchownSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { truncateSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import type { HutchError } from "../../src/errors.ts";
+import { describeStep } from "../../src/explain.ts";
+import { decodeFailure, encodeContext } from "../../src/launch/failure.ts";
+import * as p from "../../src/launch/program.ts";
+import { assemble } from "../../src/launch/supervise.ts";
+import { ARCH } from "../../src/libc/call.ts";
+import { SYSCALLS } from "../../src/libc/syscalls.ts";
+import type { Plan, Step } from "../../src/step.ts";
+import { type Caller, need } from "../kernel/sandbox.ts";
+
+const REPORT_FD = 3;
+const NO_SUCH_CALL = 9999; // ENOSYS
+
+/** What one record of a program is for. */
+export interface RecordInfo {
+  readonly index: number;
+  readonly operation: string;
+  /** Undefined for the launcher's own records. */
+  readonly step: Step | undefined;
+}
+
+/** A program that can be changed and started. */
+export interface Subject {
+  readonly program: p.Program;
+  readonly records: readonly RecordInfo[];
+  readonly context: Uint8Array;
+  readonly caller: Caller;
+  /** Folder for the executable and the report. */
+  readonly folder: string;
+}
+
+/** Assemble a plan for runs as `caller`. */
+export function subject(plan: Plan, caller: Caller, folder: string): Subject {
+  const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes: 0, become: undefined });
+  const { program, marks } = assembled;
+  const count = program.words.length / p.RECORD_WORDS;
+  const records = Array.from({ length: count }, (_, index): RecordInfo => {
+    const operation = p.operationName(program.words[index * p.RECORD_WORDS] ?? 0, ARCH);
+    const step = marks.findLast(([first]) => first <= index)?.[1] ?? -1;
+    return { index, operation, step: plan.steps[step] };
+  });
+  return { program, records, context: encodeContext({ steps: plan.steps, assembled }), caller, folder };
+}
+
+/**
+ * The records that are worth a run of their own: every record of the launcher and one of all steps that are written
+ * alike (the same kind of step by the same calls, as for each device node).
+ */
+export function distinct(records: readonly RecordInfo[]): readonly RecordInfo[] {
+  const shapes = new Map<Step, string>();
+  for (const { step, operation } of records) {
+    if (step !== undefined) shapes.set(step, `${shapes.get(step) ?? `${step.by} ${step.op}:`} ${operation}`);
+  }
+  const first = new Map<string, Step>();
+  for (const [step, shape] of shapes) if (!first.has(shape)) first.set(shape, step);
+  return records.filter(({ step }) => step === undefined || first.get(shapes.get(step) ?? "") === step);
+}
+
+/** The program with a record that is a call which no kernel has. */
+export function failing({ program }: Subject, index: number): p.Program {
+  const words = program.words.slice();
+  words[index * p.RECORD_WORDS + p.RECORD.operation] = NO_SUCH_CALL;
+  return { ...program, words };
+}
+
+/** The program in which whoever has done a record dies at once: of SIGKILL, or of exit where SIGKILL does nothing (PID 1). */
+export function dying({ program }: Subject, index: number): p.Program {
+  const count = program.words.length / p.RECORD_WORDS;
+  const words = new Int32Array(program.words.length + 3 * p.RECORD_WORDS);
+  words.set(program.words);
+  const pid = p.CELLS_ADDRESS + program.cellBytes;
+  const add = (at: number, operation: number, mask: number, args: readonly number[], result: number = p.UNWANTED) => {
+    const start = (count + at) * p.RECORD_WORDS;
+    words[start + p.RECORD.operation] = operation;
+    words[start + p.RECORD.mask] = mask;
+    words.set(args, start + p.RECORD.arguments);
+    words[start + p.RECORD.result] = result;
+    for (const next of [p.RECORD.next, p.RECORD.onError, p.RECORD.onZero])
+      words[start + next] = p.recordAddress(count + at + 1);
+  };
+  add(0, SYSCALLS.getpid[ARCH], 0, [], pid);
+  add(1, SYSCALLS.kill[ARCH], 1, [pid, 9]);
+  add(2, SYSCALLS.exit_group[ARCH], 0, [137]);
+  const start = index * p.RECORD_WORDS;
+  for (const next of [p.RECORD.next, p.RECORD.onError, p.RECORD.onZero]) words[start + next] = p.recordAddress(count);
+  return { ...program, words, cellBytes: program.cellBytes + 8 };
+}
+
+/** How a run went. `exitCode` is 128 + the signal that ended the launcher, if one did. */
+export interface Ended {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly failure: HutchError | undefined;
+  /** Whether it had to be ended because it, or somebody who held its stdout, went on for ever. */
+  readonly endless: boolean;
+  /** Processes that it had made and that lived on; they have been ended. */
+  readonly left: number;
+}
+
+/** Start a program and wait for it, and for every process that it has made. */
+export async function runProgram(to: Subject, program: p.Program): Promise<Ended> {
+  const path = join(to.folder, "launcher");
+  const report = join(to.folder, "report");
+  rmSync(path, { force: true });
+  writeFileSync(path, p.encode(program), { mode: 0o755 });
+  const fd = openSync(report, "w+");
+  try {
+    writeSync(fd, to.context);
+    const as =
+      to.caller === "nobody"
+        ? [need("setpriv", "util-linux"), "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+        : [];
+    const result = Bun.spawnSync([...as, path], {
+      stdio: ["ignore", "pipe", "pipe", fd],
+      timeout: 1000,
+      killSignal: "SIGKILL",
+    });
+    const left = await allGone(path);
+    const bytes = new Uint8Array(readFileSync(report));
+    const reported = bytes.subarray(0, 16).some((byte) => byte !== 0);
+    truncateSync(report, 0);
+    const signal = result.signalCode === undefined ? 0 : 128 + 9;
+    return {
+      exitCode: result.exitCode ?? signal,
+      stdout: result.stdout.toString() + result.stderr.toString(),
+      failure: reported ? decodeFailure(bytes) : undefined,
+      endless: result.exitedDueToTimeout === true,
+      left,
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Processes that run an executable. */
+function running(path: string): readonly string[] {
+  return readdirSync("/proc").filter((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    try {
+      return readlinkSync(`/proc/${name}/exe`) === path;
+    } catch {
+      return false; // gone, a kernel thread, or a zombie
+    }
+  });
+}
+
+/** Wait until nobody runs an executable any more. After two seconds, end them; their number. */
+async function allGone(path: string): Promise<number> {
+  const deadline = Date.now() + 2000;
+  for (;;) {
+    const left = running(path);
+    if (left.length === 0) return 0;
+    if (Date.now() > deadline) {
+      for (const pid of left) process.kill(Number(pid), "SIGKILL");
+      return left.length;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** Make a tree belong to the user who will be shown it. */
+export function giveTo(caller: Caller, tree: string): void {
+  if (caller !== "nobody") return;
+  chownSync(tree, 65534, 65534);
+  for (const name of readdirSync(tree, { recursive: true })) lchownSync(join(tree, name.toString()), 65534, 65534);
+}
+
+/** A record in words, for lists in tests. */
+export function nameOf({ step, operation }: RecordInfo): string {
+  return `${step === undefined ? "launcher" : step.op}: ${operation}`;
+}
+
+/** Whether a failure names the step of a record. */
+export function names(failure: HutchError, { step, operation }: RecordInfo): boolean {
+  if (step === undefined) return failure.message.includes("(launcher)");
+  if (step.op === "exec") return failure.message.startsWith(`${step.command}: `);
+  if (step.op === "seccomp") return failure.message.startsWith("seccomp filter, "); // the report keeps no filter
+  return failure.message.startsWith(describeStep(step)) && operation !== "";
+}

@@ -1,10 +1,14 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
-import { MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { realpathSync } from "node:fs";
+import { dirname } from "node:path";
+import { encodeBytes } from "../bytes.ts";
+import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
-import { pathStatus } from "../libc/files.ts";
-import { type BuildVariables, type KeptBuild } from "../nix/kept-build.ts";
+import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
+import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import { buildSandbox, commandArguments } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
@@ -12,17 +16,26 @@ import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
 import type { HostPath } from "../spec.ts";
 import type { Plan } from "../step.ts";
+import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
+import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
+import { oneLine } from "./report.ts";
 import { planFor } from "./run.ts";
 
 /** What a session is entered with. */
 export interface Session {
   readonly store: Store;
-  readonly kept: KeptBuild;
-  readonly variables: BuildVariables;
+  readonly source: BuildSource;
+  /** Empty for a shell. */
   readonly command: readonly string[];
   readonly hostNetwork: boolean;
+  /** Host path to keep the copy in; undefined when it is thrown away. */
+  readonly keep: string | undefined;
+  readonly log: string | undefined;
+  /** Whether changes are shown at the end, and products of the build among them. */
+  readonly diff: boolean;
+  readonly products: boolean;
 }
 
 /** Where sessions keep their copies. */
@@ -33,28 +46,79 @@ export function temporaryDirectory(): string {
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
 export async function enterSession(session: Session, self: Self): Promise<never> {
+  const { source, keep, command } = session;
+  const { kept } = source;
+  if (keep !== undefined && exists(keep))
+    throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
+  if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
+  checkOutside(parent, session, `TMPDIR=${parent}`);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
+  const shell =
+    command.length > 0 ? undefined : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0) });
+  const build = keep ?? `${directory}/build`;
+  let copied = false;
   try {
-    const build = `${directory}/build`;
-    await copyBuild(session.kept.directory, build, session.variables);
-    const end: SessionEnd = { directory };
-    const then = ["end-nix-session", JSON.stringify(end)];
-    return launchAndThen(await sessionPlan(session, build), self, then, []);
+    const unreadable = await copyBuild(source, build);
+    copied = true;
+    for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
+    const plan = await sessionPlan(session, build, shell);
+    for (const line of shell?.lines ?? []) say(line);
+    const end: SessionEnd = {
+      directory,
+      kept,
+      build,
+      keep,
+      diff: session.diff,
+      products: session.products,
+      tells: shell !== undefined || isTerminal(2),
+      terminal: shell !== undefined && isTerminal(0),
+    };
+    return launchAndThen(plan, self, ["end-nix-session", JSON.stringify(end)], [`PATH=${DEFAULT_PATH}`]);
   } catch (error) {
     removeTree(directory);
+    if (copied && keep !== undefined) removeTree(keep);
     throw error;
   }
 }
 
-async function sessionPlan(session: Session, build: string): Promise<Plan> {
-  const { store, variables, command } = session;
+function say(line: string): void {
+  writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+}
+
+function tellUnreadable(skipped: readonly Skipped[], kept: string | undefined): readonly string[] {
+  const [first] = skipped;
+  if (first === undefined || kept === undefined) return [];
+  const more = skipped.length === 1 ? "" : ` and ${skipped.length - 1} more`;
+  return [`${kept}/${first.path}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
+}
+
+/** Nothing is ever written into the kept directory or the store. @throws UsageError */
+function checkOutside(directory: string, { source, store }: Session, from: string): void {
+  const real = realPath(directory);
+  for (const place of [source.kept, realPath(onHost(store, "/nix"))]) {
+    if (place === undefined) continue;
+    if (real === place || real.startsWith(`${place}/`))
+      throw new UsageError(`${directory} is in ${place}, which is never written to`, { from });
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // said when it is used
+  }
+}
+
+async function sessionPlan(session: Session, build: string, shell: PreparedShell | undefined): Promise<Plan> {
+  const { store, source, command } = session;
+  const { variables } = source;
   const seccomp = await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] });
-  const nix = onHost(store, "/nix");
   return planFor(
     buildSandbox({
-      nix: nix as HostPath,
+      nix: onHost(store, "/nix") as HostPath,
       covered: socketDirectories(store),
       shell: onHost(store, variables.shell) as HostPath,
       build: build as HostPath,
@@ -62,9 +126,9 @@ async function sessionPlan(session: Session, build: string): Promise<Plan> {
       uid: rawCall("geteuid"),
       gid: rawCall("getegid"),
       seccomp,
-      args: commandArguments(variables.shell, command),
-      env: [],
-      more: [],
+      args: shell?.args ?? commandArguments(variables.shell, command),
+      env: shell?.env ?? [],
+      more: shell?.mounts ?? [],
       hostNetwork: session.hostNetwork,
       maskedPaths: MASKED_PATHS,
       readonlyPaths: READONLY_PATHS,

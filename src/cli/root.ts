@@ -10,7 +10,7 @@ import type { Command } from "./command.ts";
 import { hostClosure } from "./host-closure.ts";
 import { all, has, last, parseMixed } from "./options.ts";
 import { oneLine, print } from "./report.ts";
-import { tidyPath } from "./values.ts";
+import { tidyPath } from "../build-spec.ts";
 
 const OPTIONS = {
   add: { type: "string", valueHint: "PROGRAM", description: "a program with what it needs (repeatable)" },

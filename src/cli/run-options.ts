@@ -75,6 +75,7 @@ export const RUN_OPTIONS = {
     description: "move the program's clocks (time namespace)",
   },
   tty: { type: "boolean", alias: "t", description: "a terminal of the sandbox's own (-it too)" },
+  "die-with-parent": { type: "boolean", description: "end when the process that started hutch ends" },
   json: { type: "string", valueHint: "FILE|fd:N", description: "write how it ended as one line of JSON" },
   interactive: { type: "boolean", alias: "i", description: "accepted: stdin is always passed on" },
   rm: { type: "boolean", description: "accepted: nothing is ever left behind" },

@@ -1,12 +1,13 @@
 /** `hutch run`'s command line → Spec. */
 
 import type { ArgsDef } from "citty";
+import { buildSpec } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
 import { isTerminal, readFile, readText, linkTarget } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
-import type { Mount, NamespaceName, SandboxPath, Spec } from "../spec.ts";
+import type { Mount, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
@@ -72,45 +73,26 @@ export async function runSpec(
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
-  const network = oneOf(parsed, "network", ["none", "host"], "none");
-  const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
-    (name) => name !== "network" || network === "none",
-  );
-  if (timeOffset !== undefined) namespaces.push("time");
-  const userns = oneOf(parsed, "userns", ["auto"], "auto");
-  const workdir = last(parsed, "workdir");
-  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
-  const spec: Spec = {
+  const spec = buildSpec({
     root,
-    process: {
-      ...(has(parsed, "tty") ? { terminal: true } : {}),
-      args: command,
-      env,
-      searchPath: path === "" ? [] : path.split(":"),
-      cwd: workingDirectory(workdir?.value ?? (config?.WorkingDir || "/")),
-      uid: user.uid,
-      gid: user.gid,
-      additionalGids: user.additionalGids,
-      umask: defaults.DEFAULT_UMASK,
-      capabilities: rights.capabilities,
-      rlimits: all(parsed, "ulimit").map(values.parseUlimit),
-      noNewPrivileges: true,
-      seccomp: rights.seccomp,
-      ...(rights.seccompFlags.length === 0 ? {} : { seccompFlags: rights.seccompFlags }),
-      preserveFds: preserveFds(parsed),
-    },
+    image: config !== undefined,
+    command,
+    env,
+    user,
+    workdir: last(parsed, "workdir")?.value ?? (config?.WorkingDir || "/"),
     hostname,
     domainname: last(parsed, "domainname")?.value ?? defaults.DEFAULT_DOMAINNAME,
-    mounts: await mountsOf(parsed, shown, hostname, env, cwd),
-    namespaces,
-    idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
+    network: oneOf(parsed, "network", ["none", "host"], "none"),
+    mounts: await mountsOf(parsed, shown, env, cwd),
+    idMap: has(parsed, "userns") && oneOf(parsed, "userns", ["auto"], "auto") === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
-    maskedPaths: rights.maskedPaths,
-    readonlyPaths: rights.readonlyPaths,
-    security: rights.security,
+    rights,
+    rlimits: all(parsed, "ulimit").map(values.parseUlimit),
+    preserveFds: preserveFds(parsed),
+    terminal: has(parsed, "tty"),
     init,
     words: wordsOf(parsed),
-  };
+  });
   return { spec, held: shown.held };
 }
 
@@ -214,11 +196,6 @@ function chooseInit(parsed: Parsed): boolean {
   return !has(parsed, "no-init");
 }
 
-/** Tidy when it is absolute; anything else is left for validate.ts to refuse. */
-function workingDirectory(word: string): SandboxPath {
-  return (word.startsWith("/") ? values.tidyPath(word) || "/" : word) as SandboxPath;
-}
-
 /** How many descriptors to pass on; each must be open, and meant to be inherited. */
 function preserveFds(parsed: Parsed): number {
   const given = last(parsed, "preserve-fds");
@@ -241,33 +218,13 @@ function isInherited(descriptor: number): boolean {
   return typeof target === "string" && target !== "anon_inode:[eventpoll]";
 }
 
-/** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */
+/** Mounts in order: programs, then the user's, so that the user's can cover the others. */
 async function mountsOf(
   parsed: Parsed,
   shown: ShownRoot,
-  hostname: string,
   env: readonly string[],
   cwd: string,
 ): Promise<readonly Mount[]> {
-  const from = "default";
-  const at = (path: string) => path as SandboxPath;
-  const { root } = shown;
-  const base: Mount[] = [];
-  if (root.kind === "scratch") {
-    for (const [path, mode] of defaults.SCRATCH_DIRECTORIES)
-      base.push({ type: "directory", destination: at(path), mode, from });
-    for (const [path, content] of defaults.scratchFiles(hostname)) {
-      base.push({ type: "file", destination: at(path), content, mode: 0o644, from });
-    }
-  }
-  if (shown.config !== undefined) {
-    // As docker does: an image's own are whatever its builder's were.
-    for (const [path, content] of defaults.scratchFiles(hostname)) {
-      if (path !== "/etc/hosts" && path !== "/etc/hostname") continue;
-      base.push({ type: "file", destination: at(path), content, mode: 0o644, from });
-    }
-  }
-  base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
   const programs = all(parsed, "add");
   const paths = all(parsed, "add-path");
   const network = await networkFiles(parsed, shown);
@@ -279,7 +236,7 @@ async function mountsOf(
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
-  return [...base, ...network, ...added, ...given];
+  return [...network, ...added, ...given];
 }
 
 /** With the host's network its resolver's files too, where the root is one of hutch's own to put them. */

@@ -34,15 +34,16 @@ export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
     const request = parseRun(argv);
+    const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
     if (!has(request.parsed, "json")) {
       const { spec, held } = await runSpec(request);
-      return launch(planFor(spec), self, { held });
+      return launch(planFor(spec), self, { held, parent });
     }
     const { openOutput, reportingTo } = await import("./json-output.ts");
     const outputFd = openOutput(request.parsed);
     return reportingTo(outputFd, async () => {
       const { spec, held } = await runSpec(request);
-      return launch(planFor(spec), self, { held, outputFd });
+      return launch(planFor(spec), self, { held, parent, outputFd });
     });
   },
 };

@@ -53,7 +53,7 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string): Promi
     return { root: { kind: "bind", path, readonly: true, from: `${readonly.words} ${word}` }, ...inside };
   if (writable !== undefined)
     return { root: { kind: "bind", path, readonly: false, from: `${writable.words} ${word}` }, ...inside };
-  return { root: { kind: "overlay", lower: [path], readonly: false, from: word }, ...inside };
+  return { root: { kind: "overlay", lower: [path], from: word }, ...inside };
 }
 
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */

@@ -17,6 +17,7 @@ import { HutchError, UsageError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { ERRNO } from "../libc/errno.ts";
 import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock, writeAll } from "../libc/file.ts";
+import { pathStatus } from "../libc/files.ts";
 import type { OnEvent } from "./source.ts";
 
 export type Store = {
@@ -31,8 +32,14 @@ export type Store = {
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Where the store is: `$HUTCH_STORE`, root's in /var/lib, a user's in `$XDG_DATA_HOME` or ~/.local/share. */
-export function storePath(env: Env, uid: number): string {
+/** Uid of what is at a path, undefined when nothing is. */
+function owner(path: string): number | undefined {
+  const found = pathStatus(path);
+  return typeof found === "number" ? undefined : found.uid;
+}
+
+/** Where the store is: `$HUTCH_STORE`, root's in /var/lib, a user's in `$XDG_DATA_HOME`, ~/.local/share or /var/tmp. */
+export function storePath(env: Env, uid: number, ownerOf: (path: string) => number | undefined = owner): string {
   const given = env["HUTCH_STORE"];
   if (given !== undefined && given !== "") {
     if (!given.startsWith("/")) throw new UsageError(`HUTCH_STORE ${JSON.stringify(given)} is not absolute`);
@@ -41,11 +48,10 @@ export function storePath(env: Env, uid: number): string {
   if (uid === 0) return "/var/lib/hutch";
   const data = env["XDG_DATA_HOME"];
   if (data !== undefined && data.startsWith("/")) return join(data, "hutch");
+  // HOME may be another user's (sudo, setpriv) or no place at all (nobody's): then a place that is the user's by number.
   const home = env["HOME"];
-  if (home === undefined || !home.startsWith("/")) {
-    throw new UsageError("no place for images: HOME is not set", { hint: "set HUTCH_STORE to a directory" });
-  }
-  return join(home, ".local/share/hutch");
+  const own = home !== undefined && home.startsWith("/") && ownerOf(home) === uid;
+  return own ? join(home, ".local/share/hutch") : `/var/tmp/hutch-${uid}`;
 }
 
 function makeDirectory(path: string, mode: number): void {

@@ -76,7 +76,9 @@ export interface LaunchOptions {
   /** Descriptors, not close-on-exec, that stay open as long as the sandbox lives. */
   readonly held?: readonly number[];
   /** Where the Outcome is written as JSON when the sandbox has ended (3 or above). */
-  readonly outputFd?: number;
+  readonly outputFd?: number | undefined;
+  /** Pid of our parent, when the sandbox is to die with it. */
+  readonly parent?: number | undefined;
 }
 
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
@@ -115,7 +117,7 @@ function memoryFile(name: string, content: Uint8Array): number {
 function launcherImage(
   plan: Plan,
   self: Self,
-  { held = [], outputFd }: LaunchOptions = {},
+  { held = [], outputFd, parent }: LaunchOptions = {},
 ): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
   // All must survive the next execve; the launcher closes them when the program starts.
@@ -134,7 +136,7 @@ function launcherImage(
   };
   const account = outputFd !== undefined;
   const argvBytes = argv.keep.length - 1;
-  const assembled = assemble(plan, ARCH, { reportFd, held, argvBytes, terminal, account, become });
+  const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
 }

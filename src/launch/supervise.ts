@@ -45,6 +45,8 @@ export interface Reporting {
   readonly held?: readonly number[];
   /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
   readonly argvBytes: number;
+  /** Pid of the process with which the launcher is to die. */
+  readonly parent?: number | undefined;
   /** The caller's terminal on descriptor 0, for a plan with a terminal. */
   readonly terminal?: TerminalSettings | undefined;
   /** Whether an account of the run is to be written into the report, too. */
@@ -136,8 +138,15 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
 }
 
 /** First of all: no signal disturbs the set-up, and the two dispositions that Bun changed are the default again. */
-function prepare({ asm, mask, failedOutside }: Frame): void {
+function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
+  if (parent !== undefined) {
+    const [is, lives] = [asm.cell(), asm.label()];
+    asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
+    asm.call("getppid", [], { result: is }); // it may have died before that
+    asm.call("sub", [content(is), parent], { onZero: lives, next: orphaned });
+    asm.place(lives);
+  }
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
   for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ]) {

@@ -90,7 +90,7 @@ eachCaller("leftovers", (bench) => {
 
   test("nothing at the machine's own places, after success, failure and SIGKILL", async () => {
     const before = new Set([...cgroupDirectories(), ...mountLines(), ...FOLDERS.flatMap(names)]);
-    for (const words of ways(bench, root)) await bench.hutch(words);
+    await Promise.all(ways(bench, root).map((words) => bench.hutch(words)));
     const running = bench.start([bench.binary, "run", ...BUSYBOX, root, "/bin/busybox", "cat"]);
     await findDescendant(running.pid, "/bin/busybox cat");
     running.kill("SIGKILL");

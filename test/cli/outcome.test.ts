@@ -91,6 +91,14 @@ eachCaller("outcome", (bench) => {
     expect((await running.ended).stdout).toBe("first\nclosed\n");
   });
 
+  test("--die-with-parent", async () => {
+    const script = `"$HUTCH" run --die-with-parent ${BUSYBOX.join(" ")} scratch /bin/busybox sh -c 'echo ready; sleep 1000' & wait`;
+    const running = bench.start(["/bin/sh", "-c", script], { env: { HUTCH: bench.binary } });
+    await running.says("ready");
+    running.kill("SIGKILL"); // and nothing is left: eachCaller looks
+    await running.ended;
+  });
+
   test("what could not be started", async () => {
     expect(await outcome("scratch", "nothing-there")).toMatchObject({
       schema: "hutch-outcome-1",

@@ -94,11 +94,13 @@ eachCaller("a terminal", (bench) => {
       const terminal = await openTerminal(bench);
       terminal.type(`$RUN ${init} scratch busybox sh -c 'trap "" TSTP; echo up; read line; echo "got $line"'\n`);
       await terminal.shows("up\r\n");
-      terminal.type(CONTROL.z);
-      terminal.type("line\n");
+      const [launcher = 0] = descendants(terminal.pid);
       try {
-        await terminal.shows("got line", 2);
-        expect(terminal.screen()).not.toContain("Stopped");
+        terminal.type(CONTROL.z);
+        const stops = until("a stop", () => stateOf(launcher) === "T", 0.5);
+        expect(await stops.catch(() => false)).toBe(false);
+        terminal.type("line\n");
+        await terminal.shows("got line", 1);
       } finally {
         terminal.close();
         await terminal.ended;
@@ -120,7 +122,7 @@ eachCaller("a terminal", (bench) => {
         ["WINCH", 28],
       ] as const) {
         terminal.type(`kill -${name} %1\n`); // to the process group
-        await terminal.shows(`[${number}:1]`, 2);
+        await terminal.shows(`[${number}:1]`, 1);
       }
       expect(terminal.screen()).not.toContain(":2]");
     } finally {
@@ -138,7 +140,7 @@ eachCaller("a terminal", (bench) => {
     await terminal.shows("shell> ");
     terminal.type("fg\n");
     try {
-      await until("the program to go on", () => stateOf(program) === "S", 2);
+      await until("the program to go on", () => stateOf(program) === "S", 0.5);
       terminal.type("for cat\n");
       await terminal.shows("for cat\r\nfor cat\r\n");
       terminal.type(CONTROL.d);

@@ -205,9 +205,10 @@ test("removal follows no link and opens closed directories", () => {
 test("where the store is", () => {
   expect(storePath({ HUTCH_STORE: "/x" }, 1)).toBe("/x");
   expect(storePath({}, 0)).toBe("/var/lib/hutch");
-  expect(storePath({ HOME: "/home/me" }, 1)).toBe("/home/me/.local/share/hutch");
+  expect(storePath({ HOME: "/home/me" }, 1, () => 1)).toBe("/home/me/.local/share/hutch");
+  expect(storePath({ HOME: "/home/me" }, 1, () => 0)).toBe("/var/tmp/hutch-1");
   expect(storePath({ HOME: "/home/me", XDG_DATA_HOME: "/data" }, 1)).toBe("/data/hutch");
-  expect(() => storePath({}, 1)).toThrow("HOME is not set");
+  expect(storePath({}, 1)).toBe("/var/tmp/hutch-1");
   expect(() => storePath({ HUTCH_STORE: "x" }, 1)).toThrow("not absolute");
   const place = scratch();
   Bun.spawnSync(["chown", "65534", place]);

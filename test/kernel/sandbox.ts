@@ -181,6 +181,15 @@ export function childrenOf(pid: number): readonly number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
 }
 
+/** Wait until something holds. @throws when it still does not after 20 seconds */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
 /** A file of a process's directory below /proc. */
 export function procFile(pid: number | "self", name: string): string {
   return readFileSync(`/proc/${pid}/${name}`, "utf8");

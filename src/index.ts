@@ -1,6 +1,7 @@
 /** The library. Exports only; the rooms behind it hold the code. */
 
 export { doctor } from "./doctor/doctor.ts";
+export type { Finding, Report, Status } from "./doctor/finding.ts";
 export { HutchError, SystemError, UsageError } from "./errors.ts";
 export { explain, plan, run, specOf, start } from "./library.ts";
 export type { Outcome } from "./launch/outcome.ts";

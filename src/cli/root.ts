@@ -9,7 +9,8 @@ import type { Written } from "../rootfs/tree-writer.ts";
 import type { Command } from "./command.ts";
 import { hostClosure } from "./host-closure.ts";
 import { all, has, last, parseMixed } from "./options.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 import { tidyPath } from "./values.ts";
 
 const OPTIONS = {

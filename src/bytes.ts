@@ -64,3 +64,16 @@ function decodeLossless(bytes: Uint8Array): string {
   }
   return text + strict.decode(bytes.subarray(start));
 }
+
+/**
+ * Make a message one line of printable text: control characters of user or image data cannot forge terminal output, and
+ * neither can bytes that are not UTF-8, which some terminals take for control characters.
+ */
+export function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are the point
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\udc80-\udcff]/gu, (char) => {
+    const unit = char.charCodeAt(0);
+    const code = unit >= 0xdc00 ? unit - 0xdc00 : unit; // decodeBytes
+    return code === 10 ? "\\n" : code === 9 ? "\\t" : `\\x${code.toString(16).padStart(2, "0")}`;
+  });
+}

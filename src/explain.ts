@@ -1,5 +1,6 @@
 /** Steps and plans as text for people. Pure. */
 
+import { oneLine } from "./bytes.ts";
 import type { MountAttribute } from "./spec.ts";
 import type { Action, Actor, Landlock, Plan } from "./step.ts";
 
@@ -133,7 +134,7 @@ export function describeStep(step: Action): string {
 
 /** A plan as aligned text, a heading for each actor, and behind each step why it is there. */
 export function formatPlan(plan: Plan): string {
-  const rows = plan.steps.map((step) => ({ by: step.by, text: describeStep(step), why: step.why }));
+  const rows = plan.steps.map((step) => ({ by: step.by, text: oneLine(describeStep(step)), why: oneLine(step.why) }));
   const width = Math.min(72, Math.max(...rows.map(({ text }) => text.length)));
   const lines: string[] = [];
   let actor: Actor | undefined;

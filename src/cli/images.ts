@@ -4,12 +4,12 @@ import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
 import { listImages } from "../image/manage.ts";
 import { IMAGE_COLUMNS, imageJson, imageRows } from "../image/views.ts";
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, oneLine } from "../bytes.ts";
 import { writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
-import { oneLine, print } from "./report.ts";
+import { print } from "./report.ts";
 
 const OPTIONS = {
   format: { type: "string", valueHint: "text|json", description: "a table for people, or JSON [text]" },

@@ -10,7 +10,8 @@ import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, last, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 
 const OPTIONS = {
   input: { type: "string", alias: "i", valueHint: "FILE", description: "what to read [standard input]" },

@@ -1,10 +1,9 @@
 /** `nix-build-shell --build nix-build …`: the build itself, its kept directory taken from what it says. */
 
-import { decodeBytes, encodeBytes } from "../bytes.ts";
+import { decodeBytes, encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
 import { parseKeptOutput } from "../nix/kept-output.ts";
-import { oneLine } from "./report.ts";
 
 /** How a build has ended: with a status that is hutch's too, or with a directory to be entered. */
 export type BuildEnd = { readonly code: number } | { readonly kept: string };

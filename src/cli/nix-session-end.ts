@@ -1,6 +1,6 @@
 /** `hutch end-nix-session JSON FD`: what follows a session, whatever ended it. Not for people. */
 
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { readOutcome } from "../launch/afterwards.ts";
 import { rawCall } from "../libc/call.ts";
@@ -8,7 +8,7 @@ import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR } from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import type { Command } from "./command.ts";
-import { formatError, oneLine } from "./report.ts";
+import { formatError } from "./report.ts";
 
 /** What the session's own process leaves for its successor. All paths are host paths. */
 export interface SessionEnd {

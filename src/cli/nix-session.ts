@@ -2,7 +2,7 @@
 
 import { realpathSync } from "node:fs";
 import { dirname } from "node:path";
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, oneLine } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
@@ -20,7 +20,6 @@ import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
-import { oneLine } from "./report.ts";
 import { planFor } from "./run.ts";
 
 /** What a session is entered with. */

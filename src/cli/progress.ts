@@ -1,10 +1,9 @@
 /** Progress of pulls and loads on stderr: one line a layer when it is a terminal, warnings always, else nothing. */
 
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, oneLine } from "../bytes.ts";
 import type { OnEvent } from "../image/source.ts";
 import { foldProgress, type LayerProgress, type Progress, progressLine } from "../image/views.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
-import { oneLine } from "./report.ts";
 
 /** Redrawn ten times a second at most; more lines than this would not fit a small terminal. */
 const INTERVAL_MS = 100;

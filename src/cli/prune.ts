@@ -8,7 +8,8 @@ import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 
 const OPTIONS = {
   all: { type: "boolean", alias: "a", description: "every image, not only those without a name" },

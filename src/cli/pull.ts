@@ -9,7 +9,8 @@ import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, last, oneOf, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 
 const OPTIONS = {
   platform: { type: "string", valueHint: "OS/ARCH[/VARIANT]", description: "of an image of many [this machine's]" },

@@ -1,25 +1,12 @@
 /** Talking to people: results on stdout, one line for an error on stderr. Written by system calls, so that descriptors shared with others keep their flags. */
 
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
 import { writeAll } from "../libc/files.ts";
 
 /** Write text to standard output, all of it. @throws SystemError (EPIPE when the reader has gone) */
 export function print(text: string): void {
   writeAll(1, encodeBytes(text));
-}
-
-/**
- * Make a message one line of printable text: control characters of user or image data cannot forge terminal output, and
- * neither can bytes that are not UTF-8, which some terminals take for control characters.
- */
-export function oneLine(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\udc80-\udcff]/gu, (char) => {
-    const unit = char.charCodeAt(0);
-    const code = unit >= 0xdc00 ? unit - 0xdc00 : unit; // bytes.ts
-    return code === 10 ? "\\n" : code === 9 ? "\\t" : `\\x${code.toString(16).padStart(2, "0")}`;
-  });
 }
 
 /** An error as the user sees it: what happened, which of their words asked for it, what to do. */

@@ -6,7 +6,8 @@ import { removeImage } from "../image/manage.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, parseMixed } from "./options.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 
 const OPTIONS = {
   force: { type: "boolean", alias: "f", description: "all names of an id that has several" },

@@ -44,13 +44,16 @@ interface StoredContext {
 
 /** The error that a report stands for: 16 bytes {record address, -errno}, the account, the context. Never throws. */
 export function decodeFailure(bytes: Uint8Array): HutchError {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let context: StoredContext;
   try {
-    context = JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES))) as StoredContext;
+    return explainReport(bytes);
   } catch (cause) {
     return new HutchError("the launcher's report cannot be read", { cause });
   }
+}
+
+function explainReport(bytes: Uint8Array): HutchError {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const context = JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES))) as StoredContext;
   // It came through processes inside: an index is only believed when it is one of the program's.
   const record = recordAt(view.getUint32(0, true));
   const errno = -view.getInt32(8, true);

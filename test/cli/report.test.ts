@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { encodeBytes } from "../../src/bytes.ts";
-import { formatError, oneLine } from "../../src/cli/report.ts";
+import { encodeBytes, oneLine } from "../../src/bytes.ts";
+import { formatError } from "../../src/cli/report.ts";
 import { EXIT, HutchError, SystemError, UsageError } from "../../src/errors.ts";
 import { systemError } from "../../src/libc/call.ts";
 

@@ -90,6 +90,12 @@ static int binding(int file, const struct sockaddr *address, socklen_t length) {
   return bind(file, address, length) != 0 ? -1 : listen(file, 1);
 }
 
+static int connecting(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+  return connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address);
+}
+
 /* Files that a run leaves behind, or looks for. */
 static const char *const PLACES[] = {"/tmp/left", "/var/tmp/left", "/dev/shm/left", "/run/left", "/root/left"};
 
@@ -139,6 +145,10 @@ static int attack(int argc, char **argv) {
   if (strcmp(what, "leave") == 0) return leave();
   if (strcmp(what, "look") == 0) return look();
   if (strcmp(what, "swap") == 0) return swap(first, second);
+  if (strcmp(what, "connect") == 0) {
+    for (int i = 2; i < argc; i++) printf("%s %s\n", argv[i], seen(connecting(argv[i])));
+    return 0;
+  }
   if (strcmp(what, "kill") == 0) return printf("kill %s\n", seen(kill(atoi(first), SIGKILL))), 0;
   if (strcmp(what, "kill-group") == 0) return signal(SIGTERM, SIG_IGN), printf("kill %s\n", seen(kill(0, SIGTERM))), 0;
   if (strcmp(what, "ptrace") == 0) return printf("ptrace %s\n", seen(ptrace(PTRACE_ATTACH, atoi(first), 0, 0))), 0;

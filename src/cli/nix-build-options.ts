@@ -6,6 +6,10 @@ export const NIX_BUILD_OPTIONS = {
   keep: { type: "string", valueHint: "DIR", description: "copy the build directory to DIR, and leave it there" },
   diff: { type: "boolean", description: "at the end, show what has changed, on stderr" },
   "no-products": { type: "boolean", description: "with --diff: leave out what builds make" },
+  exact: {
+    type: "boolean",
+    description: "the store and the rules as Nix has them: the build's inputs alone, $out writable",
+  },
   drv: {
     type: "string",
     valueHint: "FILE.drv",

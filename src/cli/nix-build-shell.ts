@@ -62,6 +62,7 @@ function choices(parsed: Parsed) {
     log: last(parsed, "log")?.value,
     diff: has(parsed, "diff"),
     products: !has(parsed, "no-products"),
+    exact: has(parsed, "exact"),
   };
 }
 

@@ -1,6 +1,6 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
-import { realpathSync } from "node:fs";
+import { lchownSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
 import { encodeBytes } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
@@ -10,14 +10,15 @@ import { ARCH, rawCall } from "../libc/call.ts";
 import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
 import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
-import { buildSandbox, commandArguments } from "../nix/sandbox.ts";
+import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
 import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
-import type { HostPath } from "../spec.ts";
+import type { HostPath, Mount } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
+import { type Exact, exactFilter, exactRules, findExact, makeStore, networkFiles, type Owner } from "./nix-exact.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
 import { oneLine } from "./report.ts";
@@ -36,6 +37,8 @@ export interface Session {
   /** Whether changes are shown at the end, and products of the build among them. */
   readonly diff: boolean;
   readonly products: boolean;
+  /** Whether the store and the rules are as Nix has them, not as hutch would. */
+  readonly exact: boolean;
 }
 
 /** Where sessions keep their copies. */
@@ -46,7 +49,7 @@ export function temporaryDirectory(): string {
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
 export async function enterSession(session: Session, self: Self): Promise<never> {
-  const { source, keep, command } = session;
+  const { store, source, keep, command } = session;
   const { kept } = source;
   if (keep !== undefined && exists(keep))
     throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
@@ -55,15 +58,22 @@ export async function enterSession(session: Session, self: Self): Promise<never>
   checkOutside(parent, session, `TMPDIR=${parent}`);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
-  const shell =
-    command.length > 0 ? undefined : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0) });
   const build = keep ?? `${directory}/build`;
   let copied = false;
   try {
-    const unreadable = await copyBuild(source, build);
+    const exact = session.exact ? findExact(store, source) : undefined;
+    const owner = exact === undefined ? undefined : ownerOf(source);
+    const shell =
+      command.length > 0
+        ? undefined
+        : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0), outside: session.exact });
+    if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
+    const unreadable = await copyBuild(source, build, owner);
     copied = true;
+    const closure = exact && (await makeStore(store, exact, `${directory}/store`, owner));
     for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
-    const plan = await sessionPlan(session, build, shell);
+    for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
+    const plan = await sessionPlan({ session, build, shell, exact, closure, owner });
     for (const line of shell?.lines ?? []) say(line);
     const end: SessionEnd = {
       directory,
@@ -112,29 +122,51 @@ function realPath(path: string): string {
   }
 }
 
-async function sessionPlan(session: Session, build: string, shell: PreparedShell | undefined): Promise<Plan> {
+interface Prepared {
+  readonly session: Session;
+  readonly build: string;
+  readonly shell: PreparedShell | undefined;
+  readonly exact: Exact | undefined;
+  readonly closure: readonly Mount[] | undefined;
+  readonly owner: Owner | undefined;
+}
+
+async function sessionPlan({ session, build, shell, exact, closure, owner }: Prepared): Promise<Plan> {
   const { store, source, command } = session;
   const { variables } = source;
-  const seccomp = await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] });
+  const [uid, gid] = [owner?.uid ?? rawCall("geteuid"), owner?.gid ?? rawCall("getegid")];
+  // A map that leads to the machine's root leaves the mounts as the only wall, whatever Nix does.
+  const covers = exact === undefined || uid === 0;
+  const network = exact?.fixedOutput === true ? networkFiles() : [];
   return planFor(
     buildSandbox({
-      nix: onHost(store, "/nix") as HostPath,
-      covered: socketDirectories(store),
-      shell: onHost(store, variables.shell) as HostPath,
+      store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
+      shell: exact === undefined ? (onHost(store, variables.shell) as HostPath) : undefined,
       build: build as HostPath,
       kvm: exists("/dev/kvm"),
-      uid: rawCall("geteuid"),
-      gid: rawCall("getegid"),
-      seccomp,
+      uid,
+      gid,
+      startAs: owner,
+      seccomp:
+        exact === undefined
+          ? await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] })
+          : exactFilter(exact),
       args: shell?.args ?? commandArguments(variables.shell, command),
       env: shell?.env ?? [],
-      more: shell?.mounts ?? [],
-      hostNetwork: session.hostNetwork,
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
-      words: {},
+      more: [...network, ...(shell?.mounts ?? [])],
+      hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
+      maskedPaths: covers ? MASKED_PATHS : [],
+      readonlyPaths: covers ? READONLY_PATHS : [],
+      exact: exact && exactRules(),
     }),
   );
+}
+
+/** Started by root, Nix's builder is the user that owns the kept directory; undefined to stay who we are. */
+function ownerOf({ kept }: BuildSource): Owner | undefined {
+  if (kept === undefined || rawCall("geteuid") !== 0) return undefined;
+  const status = pathStatus(kept);
+  return typeof status === "number" || status.uid === 0 ? undefined : { uid: status.uid, gid: status.gid };
 }
 
 const exists = (path: string): boolean => typeof pathStatus(path) !== "number";

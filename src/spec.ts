@@ -34,8 +34,8 @@ export type IdMap =
 
 /** Where the root file system comes from. */
 export type Root =
-  /** An empty tmpfs. */
-  | { readonly kind: "scratch"; readonly readonly: boolean; readonly from: string }
+  /** An empty tmpfs, of this mode (0755 when absent). */
+  | { readonly kind: "scratch"; readonly readonly: boolean; readonly mode?: number; readonly from: string }
   /** Directories, lowest first, under a throw-away overlay: writes vanish with the sandbox. */
   | {
       readonly kind: "overlay";

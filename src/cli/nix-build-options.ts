@@ -10,6 +10,7 @@ export const NIX_BUILD_OPTIONS = {
     type: "boolean",
     description: "the store and the rules as Nix has them: the build's inputs alone, $out writable",
   },
+  verify: { type: "boolean", description: "enter nothing: tell what is as in Nix's own sandbox, and what is not" },
   drv: {
     type: "string",
     valueHint: "FILE.drv",

@@ -1,12 +1,13 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
-import { lchownSync, realpathSync } from "node:fs";
+import { chmodSync, lchownSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
 import { encodeBytes } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
 import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
 import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
@@ -21,6 +22,7 @@ import { copyBuild } from "./nix-copy.ts";
 import { type Exact, exactFilter, exactRules, findExact, makeStore, networkFiles, type Owner } from "./nix-exact.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
+import { formatVerification } from "./nix-verify.ts";
 import { oneLine } from "./report.ts";
 import { planFor } from "./run.ts";
 
@@ -70,6 +72,7 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
     const unreadable = await copyBuild(source, build, owner);
     copied = true;
+    if (exact !== undefined) chmodSync(build, 0o700); // kept directories are opened only when they are kept
     const closure = exact && (await makeStore(store, exact, `${directory}/store`, owner));
     for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
     for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
@@ -122,6 +125,15 @@ function realPath(path: string): string {
   }
 }
 
+/** What `--verify` says, without making anything. */
+export function verifySession(store: Store, source: BuildSource, exactly: boolean): string {
+  const exact = exactly ? findExact(store, source) : undefined;
+  const status = source.kept === undefined ? 0 : pathStatus(source.kept);
+  const owner = typeof status === "number" ? undefined : { uid: status.uid, gid: status.gid };
+  const ids = (exactly ? ownerOf(source) : undefined) ?? { uid: rawCall("geteuid"), gid: rawCall("getegid") };
+  return formatVerification({ exact, ids, owner, kvm: exactly ? mayWrite("/dev/kvm") : exists("/dev/kvm") });
+}
+
 interface Prepared {
   readonly session: Session;
   readonly build: string;
@@ -143,7 +155,7 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
       store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
       shell: exact === undefined ? (onHost(store, variables.shell) as HostPath) : undefined,
       build: build as HostPath,
-      kvm: exists("/dev/kvm"),
+      kvm: exact === undefined ? exists("/dev/kvm") : mayWrite("/dev/kvm"),
       uid,
       gid,
       startAs: owner,
@@ -168,6 +180,13 @@ function ownerOf({ kept }: BuildSource): Owner | undefined {
   const status = pathStatus(kept);
   return typeof status === "number" || status.uid === 0 ? undefined : { uid: status.uid, gid: status.gid };
 }
+
+/** Nix shows /dev/kvm to builders when it may use it itself (system-features). */
+const mayWrite = (path: string): boolean => {
+  const descriptor = rawCall("openat", AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (descriptor >= 0) rawCall("close", descriptor);
+  return descriptor >= 0;
+};
 
 const exists = (path: string): boolean => typeof pathStatus(path) !== "number";
 

@@ -89,7 +89,7 @@ const READONLY = ["ro", "nosuid", "nodev"] as const;
 export function buildSandbox(build: BuildSandbox): Spec {
   const { uid, gid, startAs, exact } = build;
   return {
-    root: { kind: "scratch", readonly: false, from },
+    root: { kind: "scratch", readonly: false, from, ...(exact === undefined ? {} : { mode: 0o750 }) },
     process: buildProcess(build),
     hostname: "localhost",
     domainname: "(none)",

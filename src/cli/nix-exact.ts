@@ -4,10 +4,10 @@ import { lchownSync, lstatSync, mkdirSync, readlinkSync, symlinkSync, chmodSync,
 import { HutchError } from "../errors.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { RLIMITS } from "../libc/constants.ts";
-import { pathStatus } from "../libc/files.ts";
+import { pathStatus, readText } from "../libc/files.ts";
 import { copyTree } from "../nix/copy-tree.ts";
 import { type Derivation, isFixedOutput } from "../nix/derivation.ts";
-import { type NixVersion, nixSeccompProfile, parseNixVersion } from "../nix/exact-rules.ts";
+import { type NixVersion, nixSeccompProfile, parseNixVersion, parseSandboxShell } from "../nix/exact-rules.ts";
 import { findDerivation, readDerivation } from "../nix/kept-derivation.ts";
 import { askDatabase, inputClosure, partialOutputs } from "../nix/nix-database.ts";
 import { closureStore, type ExactRules } from "../nix/sandbox.ts";
@@ -33,6 +33,8 @@ export interface Exact {
   /** Inputs that are no longer in the store. */
   readonly missing: readonly string[];
   readonly fixedOutput: boolean;
+  /** Store path of what nix.conf makes /bin/sh, if anything. */
+  readonly shell: string | undefined;
   readonly version: NixVersion | undefined;
 }
 
@@ -43,13 +45,17 @@ const NEWEST: NixVersion = [2, 35, 0];
 export function findExact(store: Store, source: BuildSource): Exact {
   const path = source.derivation ?? findDerivation(store, source.variables).path;
   const derivation = readDerivation(store, path);
-  const { closure, partial } = askDatabase(store, (database) => ({
+  const shell = parseSandboxShell(readText("/etc/nix/nix.conf") ?? "");
+  const shellObject = shell === undefined ? undefined : parseStorePath(shell, store.storeDir)?.path;
+  const { closure, partial, more } = askDatabase(store, (database) => ({
     closure: inputClosure(database, derivation, (input) => readDerivation(store, input)),
+    more: shellObject !== undefined && database.isValid(shellObject) ? database.closure([shellObject]) : [],
     partial: [...partialOutputs(database, store, derivation).values()],
   }));
   return {
     derivation,
-    closure: closure.paths,
+    closure: [...new Set([...closure.paths, ...more])],
+    shell: more.length > 0 ? shell : undefined,
     missing: closure.missing,
     partial,
     fixedOutput: isFixedOutput(derivation),

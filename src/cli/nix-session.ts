@@ -149,11 +149,12 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
   const [uid, gid] = [owner?.uid ?? rawCall("geteuid"), owner?.gid ?? rawCall("getegid")];
   // A map that leads to the machine's root leaves the mounts as the only wall, whatever Nix does.
   const covers = exact === undefined || uid === 0;
+  const shellPath = exact === undefined ? variables.shell : exact.shell;
   const network = exact?.fixedOutput === true ? networkFiles() : [];
   return planFor(
     buildSandbox({
       store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
-      shell: exact === undefined ? (onHost(store, variables.shell) as HostPath) : undefined,
+      shell: shellPath === undefined ? undefined : (onHost(store, shellPath) as HostPath),
       build: build as HostPath,
       kvm: exact === undefined ? exists("/dev/kvm") : mayWrite("/dev/kvm"),
       uid,

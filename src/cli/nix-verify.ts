@@ -50,7 +50,7 @@ function* pointsOf({ exact, ids, owner, kvm }: VerifyFacts): Generator<Point> {
   );
   yield choose("outputs", "can be made; what the build has left of them is there", "cannot be made: --exact");
   if (exact !== undefined && exact.missing.length > 0) yield unlike("missing inputs", exact.missing.join(" "));
-  yield choose("/bin/sh", "absent, but where sandbox-paths names one", "env-vars' SHELL");
+  yield choose("/bin/sh", exact?.shell ?? "absent: nix.conf's sandbox-paths names none", "env-vars' SHELL");
   yield choose("/dev/ptmx", "a link to the own devpts'", "the own devpts' device");
   yield like("/dev/kvm", kvm ? "there" : "absent, since it may not be used");
   yield like("/dev/shm, /tmp", "empty, for everybody");

@@ -53,3 +53,19 @@ export function nixSeccompProfile(version: NixVersion) {
     ],
   };
 }
+
+/**
+ * The store path that nix.conf's `sandbox-paths` (or `extra-`, or by its old name) puts at /bin/sh; undefined when none
+ * does. What Nix itself was built with is not known to files.
+ */
+export function parseSandboxShell(configuration: string): string | undefined {
+  let shell: string | undefined;
+  for (const line of configuration.split("\n")) {
+    const [, name, value = ""] = /^\s*((?:extra-)?(?:build-)?sandbox-paths)\s*=(.*?)(?:#.*)?$/.exec(line) ?? [];
+    if (name === undefined) continue;
+    const found = value.split(/\s+/).find((word) => /^\/bin\/sh=\/./.test(word));
+    if (found !== undefined) shell = found.slice("/bin/sh=".length).replace(/\?$/, "");
+    else if (!name.startsWith("extra-")) shell = undefined; // it replaces the list
+  }
+  return shell;
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { nixSeccompProfile, parseNixVersion } from "../../src/nix/exact-rules.ts";
+import { nixSeccompProfile, parseNixVersion, parseSandboxShell } from "../../src/nix/exact-rules.ts";
 
 test.each([
   ["nix (Nix) 2.8.0\n", [2, 8, 0]],
@@ -29,4 +29,18 @@ describe("the filter by version", () => {
     expect(names([2, 34, 9]).has("getxattr")).toBe(false);
     expect(names([2, 35, 0]).has("flistxattr")).toBe(true);
   });
+});
+
+test.each([
+  ["", undefined],
+  [
+    "sandbox = true\nsandbox-paths = /bin/sh=/nix/store/x-busybox/bin/busybox /dev/kvm # words\n",
+    "/nix/store/x-busybox/bin/busybox",
+  ],
+  ["sandbox-paths = /bin/sh=/nix/store/a\nextra-sandbox-paths = /x", "/nix/store/a"],
+  ["extra-sandbox-paths = /bin/sh=/nix/store/a?\n", "/nix/store/a"],
+  ["build-sandbox-paths = /bin/sh=/nix/store/a\nsandbox-paths =\n", undefined],
+  ["# sandbox-paths = /bin/sh=/nix/store/a\n", undefined],
+])("/bin/sh of %j is %p", (text, shell) => {
+  expect(parseSandboxShell(text)).toBe(shell);
 });

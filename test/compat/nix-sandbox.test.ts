@@ -1,0 +1,155 @@
+/** One probe, run by real Nix's builder and by `nix-build-shell --exact` on what that build has left, line by line. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseEnvVars, valueOf } from "../../src/nix/env-vars.ts";
+import { nixStore, onHost, type Store } from "../../src/nix/store-path.ts";
+import { workshop, type Workshop } from "../nix/builds.ts";
+
+setDefaultTimeout(60_000);
+const BINARY = join(import.meta.dir, "../../dist/nix-build-shell");
+const isRoot = process.getuid?.() === 0;
+/** Who builds and enters: a user without rights, since then Nix's builder has no user of its own. */
+const UID = isRoot ? 65534 : (process.getuid?.() ?? 0);
+
+let shop: Workshop;
+let store: Store;
+let kept = "";
+let real = "";
+let fact = (_name: string): string => "";
+
+beforeAll(() => {
+  shop = workshop(isRoot ? UID : undefined);
+  store = nixStore(`${shop.root}/store`);
+  ({ kept } = shop.fail("probe.nix"));
+  real = readFileSync(`${kept}/probe.txt`, "utf8");
+  const variables = parseEnvVars(readFileSync(`${kept}/env-vars`, "utf8"));
+  fact = (name) => valueOf(variables, name) ?? "";
+});
+afterAll(() => shop[Symbol.dispose]());
+
+function enter(command: readonly string[], options: readonly string[] = ["--exact"], stdin = "") {
+  const child = Bun.spawnSync([BINARY, "--store", store.root, ...options, kept, ...command], {
+    stdin: Buffer.from(stdin),
+    ...(isRoot ? { uid: UID, gid: UID } : {}),
+    env: { PATH: "/usr/bin:/bin" },
+    cwd: "/",
+  });
+  return { stdout: child.stdout.toString(), stderr: child.stderr.toString(), code: child.exitCode };
+}
+
+/** Lines that only one of two texts has: `- of the first`, `+ of the second`. */
+function differences(first: string, second: string): readonly string[] {
+  const [a, b] = [first.trim().split("\n"), second.trim().split("\n")];
+  const rest = [...b];
+  const gone = a.filter((line) => {
+    const index = rest.indexOf(line);
+    if (index >= 0) rest.splice(index, 1);
+    return index < 0;
+  });
+  return [...gone.map((line) => `- ${line}`), ...rest.map((line) => `+ ${line}`)];
+}
+
+/** What is known to differ, with the reason; docs/nix-build-shell.md has the same list. */
+const KNOWN: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/^- mount: \/ (?!tmpfs)/, "Nix's root directory is on disk"],
+  [/^\+ mount: \/ tmpfs$/, "the root is a tmpfs, so that it vanishes with the sandbox"],
+  [/^\+ mount: \/dev tmpfs$/, "/dev is a tmpfs of its own"],
+  [/^\+ mount: \/nix\/store\/[^ ]*-probe\.sh /, "plain files are mounted: a hard link would change the store"],
+  [/^- try: \S+ touch \/nix\/store\/\S+: works$/, "Nix's store paths are writable mounts"],
+  [/^\+ try: \S+ touch \/nix\/store\/\S+: refused$/, "the store is never written to"],
+];
+
+describe("the sandbox is Nix's", () => {
+  test("but for what is known", () => {
+    expect(real.split("\n").length).toBeGreaterThan(120);
+    const ours = enter([fact("SHELL"), fact("probe")]);
+    expect(ours.stderr).toBe("");
+    expect(ours.code).toBe(1);
+    const found = differences(real, ours.stdout);
+    expect(found.filter((line) => !KNOWN.some(([pattern]) => pattern.test(line)))).toEqual([]);
+    expect(found.length).toBe(KNOWN.length);
+  });
+
+  test("without --exact much more differs: the test sees differences", () => {
+    const { stdout } = enter([fact("SHELL"), fact("probe")], []);
+    expect(differences(real, stdout).length).toBeGreaterThan(20);
+  });
+
+  test("--verify names the points, and what differs", () => {
+    const { stdout, code } = enter([], ["--exact", "--verify"]);
+    expect(code).toBe(0);
+    expect(stdout).toContain("as in Nix  store ");
+    expect(stdout).toMatch(/differs +root directory/);
+    expect(stdout).toMatch(/\n\d+ points as in Nix, 4 differ\n$/);
+    expect(enter([], ["--verify"]).stdout).toMatch(/differs +store +all of \/nix/);
+  });
+});
+
+describe("the store of --exact", () => {
+  test("the inputs alone, and the output can be made", () => {
+    const names = (text: string) => text.trim().split("\n").toSorted();
+    const script = "$busybox ls /nix /nix/store; $busybox mkdir $out; echo made > $out/x; $busybox cat $out/x";
+    const { stdout } = enter([fact("SHELL"), "-c", script]);
+    const lines = names(stdout).filter((line) => line !== "");
+    expect(lines).toContain("made");
+    expect(lines).toContain("store");
+    expect(lines.some((line) => line.includes("/nix/var"))).toBe(false);
+    expect(
+      lines
+        .filter((line) => /^[0-9a-z]{32}-/.test(line))
+        .map((line) => line.slice(33))
+        .toSorted(),
+    ).toEqual(["bash-5", "host-tools", "probe.sh"]);
+    expect(existsSync(onHost(store, fact("out")))).toBe(false);
+  });
+
+  test("what the build has left of its output is there, writable, and stays as it is in the store", () => {
+    const place = onHost(store, fact("out"));
+    const made = Bun.spawnSync(
+      ["sh", "-c", 'mkdir "$1" && echo partial > "$1/file"', "sh", place],
+      isRoot ? { uid: UID, gid: UID } : {},
+    );
+    expect(made.exitCode).toBe(0);
+    const { stdout } = enter([
+      fact("SHELL"),
+      "-c",
+      "$busybox cat $out/file; echo more >> $out/file; $busybox rm -r $out; [ -e $out ] || echo gone",
+    ]);
+    expect(stdout).toBe("partial\ngone\n");
+    expect(readFileSync(`${place}/file`, "utf8")).toBe("partial\n");
+    Bun.spawnSync(["rm", "-r", place]);
+  });
+
+  test("the interactive shell and its functions are there too", () => {
+    const { stdout, code } = enter(
+      [],
+      ["--exact"],
+      'cd /build; echo x > fresh; kept-diff | while read -r line; do echo "$line"; done; exit 6',
+    );
+    expect(stdout).toContain("added    fresh\n");
+    expect(code).toBe(6);
+  });
+
+  test("nothing is left", () => {
+    expect(readdirSync("/tmp").filter((name) => name.startsWith(`hutch-build-${process.pid}-`))).toEqual([]);
+  });
+});
+
+test.skipIf(!isRoot)("only as root, the ids are those of the kept directory's owner", () => {
+  const child = Bun.spawnSync([
+    BINARY,
+    "--store",
+    store.root,
+    "--exact",
+    kept,
+    fact("SHELL"),
+    "-c",
+    "$busybox cat /proc/self/uid_map; $busybox id -u; echo x > /build/mine; $busybox ls -ln /build/mine",
+  ]);
+  expect(child.stdout.toString().replaceAll(/ +/g, " ")).toMatch(
+    new RegExp(`^ 1000 ${UID} 1\\n1000\\n-rw-r--r-- 1 1000 100 2 `),
+  );
+  expect(child.exitCode).toBe(0);
+});

@@ -115,12 +115,12 @@ export function exactFilter({ version }: Exact): Uint8Array {
   return compileSeccomp(nixSeccompProfile(version ?? NEWEST), { arch: ARCH, capabilities: [], kernel: [5, 12] });
 }
 
-/** What else Nix does to the builder's process. */
-export function exactRules(): ExactRules {
+/** What else Nix does to the builder's process; `sealed` as in {@link ExactRules}. */
+export function exactRules(sealed: boolean): ExactRules {
   const limit = new BigUint64Array(2);
   rawCall("prlimit64", 0, RLIMITS["RLIMIT_CORE"] ?? 4, null, limit);
   const hard = limit[1] ?? 0n;
-  return { bounding: CAPABILITIES, coreLimit: hard > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(hard) };
+  return { bounding: CAPABILITIES, coreLimit: hard > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(hard), sealed };
 }
 
 /** The host's files that a fixed-output derivation gets to find its way in the network. */

@@ -128,8 +128,7 @@ function realPath(path: string): string {
 /** What `--verify` says, without making anything. */
 export function verifySession(store: Store, source: BuildSource, exactly: boolean): string {
   const exact = exactly ? findExact(store, source) : undefined;
-  const status = source.kept === undefined ? 0 : pathStatus(source.kept);
-  const owner = typeof status === "number" ? undefined : { uid: status.uid, gid: status.gid };
+  const owner = keptOwner(source);
   const ids = (exactly ? ownerOf(source) : undefined) ?? { uid: rawCall("geteuid"), gid: rawCall("getegid") };
   return formatVerification({ exact, ids, owner, kvm: exactly ? mayWrite("/dev/kvm") : exists("/dev/kvm") });
 }
@@ -170,16 +169,21 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
       hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
       maskedPaths: covers ? MASKED_PATHS : [],
       readonlyPaths: covers ? READONLY_PATHS : [],
-      exact: exact && exactRules(),
+      exact: exact && exactRules(keptOwner(source)?.uid !== rawCall("geteuid")),
     }),
   );
 }
 
+/** Whose the kept directory is; undefined for a build that has not failed yet. */
+function keptOwner({ kept }: BuildSource): Owner | undefined {
+  const status = kept === undefined ? 0 : pathStatus(kept);
+  return typeof status === "number" ? undefined : { uid: status.uid, gid: status.gid };
+}
+
 /** Started by root, Nix's builder is the user that owns the kept directory; undefined to stay who we are. */
-function ownerOf({ kept }: BuildSource): Owner | undefined {
-  if (kept === undefined || rawCall("geteuid") !== 0) return undefined;
-  const status = pathStatus(kept);
-  return typeof status === "number" || status.uid === 0 ? undefined : { uid: status.uid, gid: status.gid };
+function ownerOf(source: BuildSource): Owner | undefined {
+  const owner = rawCall("geteuid") === 0 ? keptOwner(source) : undefined;
+  return owner?.uid === 0 ? undefined : owner;
 }
 
 /** Nix shows /dev/kvm to builders when it may use it itself (system-features). */

@@ -71,7 +71,12 @@ function* pointsOf({ exact, ids, owner, kvm }: VerifyFacts): Generator<Point> {
       )
     : like("/proc", "whole");
   yield unlike("store paths", "read-only mounts, plain files too; Nix has writable ones and hard links");
-  yield unlike("root directory", "a tmpfs of the builder's own; Nix's is root's, on disk");
+  yield unlike(
+    "root directory",
+    owner === undefined || owner.uid === ids.uid
+      ? "a tmpfs; Nix's is on disk"
+      : "a read-only tmpfs with the builder as its owner; Nix's is root's, on disk",
+  );
   yield unlike("/dev", "a tmpfs of the builder's own; Nix has a directory");
   yield unlike("terminal", "the caller's standard streams; Nix has /dev/null, and a raw terminal of its own");
 }

@@ -77,6 +77,8 @@ export interface ExactRules {
   readonly bounding: readonly string[];
   /** The caller's hard limit of RLIMIT_CORE; the soft one is 0. */
   readonly coreLimit: number;
+  /** Whether the builder was a user of its own, to whom the root directory did not belong. */
+  readonly sealed: boolean;
 }
 
 const ADDR_NO_RANDOMIZE = 0x40000;
@@ -89,7 +91,7 @@ const READONLY = ["ro", "nosuid", "nodev"] as const;
 export function buildSandbox(build: BuildSandbox): Spec {
   const { uid, gid, startAs, exact } = build;
   return {
-    root: { kind: "scratch", readonly: false, from, ...(exact === undefined ? {} : { mode: 0o750 }) },
+    root: { kind: "scratch", readonly: exact?.sealed === true, from, ...(exact === undefined ? {} : { mode: 0o750 }) },
     process: buildProcess(build),
     hostname: "localhost",
     domainname: "(none)",
@@ -169,7 +171,9 @@ function buildMounts({ store, shell, build, kvm, more, exact }: BuildSandbox): r
     shm: { options: { mode: "1777", size: "50%" }, attributes: ["nosuid", "nodev"] },
   };
   return [
-    { type: "directory", destination: inside("/tmp"), mode: 0o1777, from },
+    exact?.sealed === true
+      ? { type: "tmpfs", destination: inside("/tmp"), attributes: ["nosuid", "nodev"], options: { mode: "1777" }, from }
+      : { type: "directory", destination: inside("/tmp"), mode: 0o1777, from },
     ...BUILD_FILES.map(([path, content]): Mount => ({
       type: "file",
       destination: inside(path),

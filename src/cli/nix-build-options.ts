@@ -6,6 +6,11 @@ export const NIX_BUILD_OPTIONS = {
   keep: { type: "string", valueHint: "DIR", description: "copy the build directory to DIR, and leave it there" },
   diff: { type: "boolean", description: "at the end, show what has changed, on stderr" },
   "no-products": { type: "boolean", description: "with --diff: leave out what builds make" },
+  exact: {
+    type: "boolean",
+    description: "the store and the rules as Nix has them: the build's inputs alone, $out writable",
+  },
+  verify: { type: "boolean", description: "enter nothing: tell what is as in Nix's own sandbox, and what is not" },
   drv: {
     type: "string",
     valueHint: "FILE.drv",

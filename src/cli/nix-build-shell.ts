@@ -6,7 +6,7 @@ import type { Command } from "./command.ts";
 import { NIX_BUILD_OPTIONS } from "./nix-build-options.ts";
 import { runBuild, storeOfCommand } from "./nix-build-run.ts";
 import { findSource } from "./nix-build-source.ts";
-import { enterSession } from "./nix-session.ts";
+import { enterSession, verifySession } from "./nix-session.ts";
 import { has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 
@@ -31,7 +31,12 @@ export const nixBuildShell: Command = {
     const store = nixStore(last(parsed, "store")?.value);
     const drv = last(parsed, "drv")?.value;
     const { directory, command } = splitOperands(argv, parsed.operands, drv !== undefined);
-    return enterSession({ store, source: findSource(store, directory, drv), command, ...choice }, self);
+    const source = findSource(store, directory, drv);
+    if (has(parsed, "verify")) {
+      print(verifySession(store, source, choice.exact));
+      return 0;
+    }
+    return enterSession({ store, source, command, ...choice }, self);
   },
 };
 
@@ -62,6 +67,7 @@ function choices(parsed: Parsed) {
     log: last(parsed, "log")?.value,
     diff: has(parsed, "diff"),
     products: !has(parsed, "no-products"),
+    exact: has(parsed, "exact"),
   };
 }
 

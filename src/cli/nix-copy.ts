@@ -1,11 +1,11 @@
 /** The copy of a kept build directory, with a progress line where it takes long. */
 
-import { chmodSync, lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { encodeBytes } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
 import { SIGNALS } from "../libc/constants.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
-import { type CopyProgress, copyTree, type Skipped } from "../nix/copy-tree.ts";
+import { type CopyOptions, type CopyProgress, copyTree, type Skipped } from "../nix/copy-tree.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 
 const PATIENCE_MS = 1000;
@@ -13,9 +13,13 @@ const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Make `build` the copy of the source's kept directory, or a fresh one, with what the source says must be in it. A
- * signal that asks hutch to end removes what was copied. Returns what the caller may not read, which is left out.
+ * signal that asks hutch to end removes what was copied. `owner` is whose it shall be, if not the caller's. Returns what the caller may not read, which is left out.
  */
-export async function copyBuild(source: BuildSource, build: string): Promise<readonly Skipped[]> {
+export async function copyBuild(
+  source: BuildSource,
+  build: string,
+  owner: CopyOptions["owner"],
+): Promise<readonly Skipped[]> {
   if (source.kept === undefined) {
     mkdirSync(build, { mode: 0o700 });
     writeFiles(source, build);
@@ -29,10 +33,15 @@ export async function copyBuild(source: BuildSource, build: string): Promise<rea
   });
   const progress = progressLine();
   try {
-    const options = { progress: progress.show, signal: abort.signal, unreadable: "skip" } as const;
+    const options = {
+      progress: progress.show,
+      signal: abort.signal,
+      unreadable: "skip",
+      ...(owner === undefined ? {} : { owner }),
+    } as const;
     const { skipped } = await copyTree(source.kept, build, options);
     chmodSync(build, (lstatSync(build).mode & 0o7777) | 0o700);
-    writeFiles(source, build);
+    writeFiles(source, build, owner);
     return skipped.filter(({ path, why }) => why === "permission denied" && path !== "env-vars");
   } finally {
     progress.clear();
@@ -40,14 +49,18 @@ export async function copyBuild(source: BuildSource, build: string): Promise<rea
   }
 }
 
-function writeFiles({ envVars, files }: BuildSource, build: string): void {
+function writeFiles({ envVars, files }: BuildSource, build: string, owner?: CopyOptions["owner"]): void {
+  const write = (path: string, text: string, mode: number) => {
+    writeFileSync(path, encodeBytes(text), { flag: "wx", mode });
+    if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
+  };
   for (const { name, content } of files) {
     if (lstatSync(`${build}/${name}`, { throwIfNoEntry: false }) === undefined)
-      writeFileSync(`${build}/${name}`, encodeBytes(content), { flag: "wx", mode: 0o644 });
+      write(`${build}/${name}`, content, 0o644);
   }
   if (envVars === undefined) return;
   rmSync(`${build}/env-vars`, { force: true }); // it may be another name of a file that is to stay
-  writeFileSync(`${build}/env-vars`, encodeBytes(envVars), { flag: "wx", mode: 0o600 });
+  write(`${build}/env-vars`, envVars, 0o600);
 }
 
 /** A line on a terminal that tells how far copying is, once it takes longer than a second. */

@@ -7,7 +7,7 @@ import { findInteractiveShell } from "../nix/interactive-shell.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
 import { findDerivation } from "../nix/kept-derivation.ts";
 import { greeting, keptDiffFunction, type ShellFacts, shellStartup } from "../nix/phases.ts";
-import type { Store } from "../nix/store-path.ts";
+import { onHost, type Store } from "../nix/store-path.ts";
 import { shellQuote } from "../nix/structured-attributes.ts";
 import { computeClosure } from "../rootfs/closure.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
@@ -31,6 +31,8 @@ export interface ShellRequest {
   readonly derivation: string | undefined;
   /** Whether standard input is a terminal. */
   readonly terminal: boolean;
+  /** Whether a bash of the store is not where it was, since only the build's inputs are. */
+  readonly outside: boolean;
 }
 
 /** A shell in the sandbox, ready to be planned. */
@@ -61,7 +63,7 @@ export function prepareShell(request: ShellRequest): PreparedShell {
       lines: [],
     };
   }
-  const bash = interactiveBash(store, variables.shell);
+  const bash = interactiveBash(store, variables.shell, request.outside);
   const term = terminalDescription();
   startup.push(...term.startup);
   return {
@@ -127,10 +129,10 @@ interface Bash {
 }
 
 /** A bash with line editing from the store, else the host's below a directory of its own, else the build's own. */
-function interactiveBash(store: Store, plain: string): Bash {
+function interactiveBash(store: Store, plain: string, outside: boolean): Bash {
   const found = findInteractiveShell(store);
-  if (found?.from === "store") return { args: [found.path], mounts: [], lines: [] };
-  const host = found === undefined ? undefined : hostBash(found.path);
+  if (found?.from === "store" && !outside) return { args: [found.path], mounts: [], lines: [] };
+  const host = found && hostBash(found.from === "store" ? onHost(store, found.path) : found.path);
   if (host !== undefined) return host;
   const word = "no bash with line editing was found, in the store or on this host: arrow keys and Tab will not work";
   return { args: [plain], mounts: [], lines: [word] };

@@ -116,6 +116,7 @@ export const CLD_EXITED = 1;
 
 /** prctl(2). */
 export const PR_SET_PDEATHSIG = 1;
+export const PR_GET_PDEATHSIG = 2;
 export const PR_SET_DUMPABLE = 4;
 export const PR_SET_NAME = 15;
 export const PR_GET_NAME = 16;

@@ -125,7 +125,7 @@ function rootSteps(root: Root, workspace: string): { steps: readonly Because[]; 
   if (root.kind === "bind") return { steps: [{ op: "attach-root", tree, directory: workspace, why }], base: undefined };
   const base = { tree, at: "/" };
   if (root.kind === "scratch") {
-    const options = [["mode", "755"]] as const;
+    const options = [["mode", (root.mode ?? 0o755).toString(8)]] as const;
     return {
       steps: [
         { op: "new-filesystem", tree, type: "tmpfs", options, attributes: ["nosuid", "nodev"], why },

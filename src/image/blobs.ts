@@ -1,6 +1,5 @@
 /** Blobs of the store: whole, verified, named by their digest. */
 
-import { join } from "node:path";
 import { HutchError } from "../errors.ts";
 import { call } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
@@ -11,7 +10,7 @@ import { readFileBounded, type Store, writeFileAtomic } from "./store.ts";
 /** Where a blob is, or will be. */
 export function blobPath(store: Store, digest: Digest): string {
   const { algorithm, hex } = splitDigest(digest);
-  return join(store.images, "blobs", algorithm, hex);
+  return `${store.images}/blobs/${algorithm}/${hex}`;
 }
 
 /** True when the store has the blob whole. What has its name was verified before it got it. */

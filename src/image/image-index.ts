@@ -1,6 +1,5 @@
 /** The names of the store's images: index.json, an OCI image index whose descriptors carry annotations. */
 
-import { join } from "node:path";
 import { HutchError } from "../errors.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";
@@ -64,7 +63,7 @@ function fromDescriptor(manifest: Descriptor): StoredImage {
 
 /** All images of the store, in the order in which they were stored. @throws HutchError when index.json is broken */
 export function readImages(store: Store): StoredImage[] {
-  const path = join(store.images, "index.json");
+  const path = `${store.images}/index.json`;
   const bytes = readFileBounded(path, 16 * JSON_LIMIT);
   if (bytes === undefined) throw new HutchError(`${path} is missing`);
   const index = parseManifest(bytes, undefined, path);
@@ -84,7 +83,7 @@ export async function updateImages<T>(
   const { images, result } = change(before);
   const index = { schemaVersion: 2, manifests: images.map(toDescriptor) };
   const text = `${JSON.stringify(index, undefined, 1)}\n`;
-  if (images !== before) writeFileAtomic(store, join(store.images, "index.json"), text);
+  if (images !== before) writeFileAtomic(store, `${store.images}/index.json`, text);
   return result;
 }
 

@@ -1,18 +1,17 @@
 /** Where unpacked layers are. */
 
-import { join } from "node:path";
 import { AT_FDCWD, statAt } from "../libc/file.ts";
 import { type Digest, splitDigest } from "./digest.ts";
 import type { Store } from "./store.ts";
 
 /** A layer's own directory, with `diff` and `meta.json`. */
 export function layerHome(store: Store, chainId: Digest): string {
-  return join(store.layers, splitDigest(chainId).hex);
+  return `${store.layers}/${splitDigest(chainId).hex}`;
 }
 
 /** The directory that is put below an overlay. */
 export function layerPath(store: Store, chainId: Digest): string {
-  return join(layerHome(store, chainId), "diff");
+  return `${layerHome(store, chainId)}/diff`;
 }
 
 /** True when the layer is unpacked: its directory gets its name last. */

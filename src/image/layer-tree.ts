@@ -45,6 +45,10 @@ export type LayerTree = {
   readonly hide: (path: string) => void;
   /** Hide all that the layers below have in a directory. */
   readonly hideContent: (path: string) => void;
+  /** Say that an entry has put what is at a path: it and its directories count as added by this layer. */
+  readonly claim: (path: string) => void;
+  /** Say that what is at a path is no entry's: a whiteout still hides it. */
+  readonly imply: (path: string) => void;
   /** Set marks, modes and times that must come last. */
   readonly finish: () => void;
   /** Close what is open. */
@@ -63,6 +67,8 @@ export function createLayerTree(
   const directories = new Map<string, { mode: number; mtime: bigint | undefined }>();
   const opaque = new Set<string>();
   const whiteouts = new Set<string>();
+  /** What is here without an entry of its own or below it: made for whiteouts, or copied to be linked to. */
+  const implied = new Set<string>();
   /** Resolved parents by their raw names, and every path that such a resolution went through. */
   const resolved = new Map<string, string>();
   const passed = new Set<string>();
@@ -131,7 +137,8 @@ export function createLayerTree(
   function open(path: string): number {
     if (current?.path === path) return current.fd;
     let fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
-    if (path !== "" && (fd === -(ERRNO["ENOENT"] ?? 0) || whiteouts.has(path))) {
+    // ENOTDIR: a whiteout of this layer stands on the way; whatever else would, resolve() has refused.
+    if (path !== "" && (fd === -(ERRNO["ENOENT"] ?? 0) || fd === -(ERRNO["ENOTDIR"] ?? 0))) {
       makeDirectory(path);
       fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
     }
@@ -147,6 +154,7 @@ export function createLayerTree(
     const parent = open(parentPath);
     const startsEmpty = clearWhiteout(parent, path, name) && view.look(path)?.kind === "directory";
     call("mkdirat", parent, name, 0o700);
+    implied.add(path);
     if (startsEmpty) makeOpaque(parent, path, name);
     const layer = seen?.kind === "directory" ? seen.layers[0] : undefined;
     const from = layer === undefined || seen === undefined ? undefined : attributesBelow(layer, path, seen.stat);
@@ -243,7 +251,7 @@ export function createLayerTree(
     const [parentPath, name] = splitPath(path);
     const mine = own(path);
     const seen = below(path);
-    if (mine !== undefined) {
+    if (mine !== undefined && !implied.has(path)) {
       // What this layer adds stays; a directory of its own then shows nothing of those below.
       if (mine.type === S_IF.DIR && seen?.kind === "directory") makeOpaque(open(parentPath), path, name);
       return;
@@ -251,17 +259,21 @@ export function createLayerTree(
     if (seen === undefined) return;
     const parent = open(parentPath);
     clear(parent, path, name);
+    implied.delete(path);
     makeWhiteout(parent, name, form);
     whiteouts.add(path);
   }
 
   function hideContent(path: string): void {
     if (below(path)?.kind !== "directory") return;
-    markOpaque(open(path));
-    opaque.add(path);
+    if (path !== "") markOpaque(open(path));
+    resolved.clear(); // a link may be among what is hidden
+    opaque.add(path); // overlay heeds no mark on a layer's root: finish() hides what is in it name by name
   }
 
   function finish(): void {
+    dropHiddenImplied();
+    if (opaque.has("")) hideRoot();
     dropHiddenWhiteouts();
     close();
     const deepestFirst = [...directories].toSorted(([a], [b]) => b.length - a.length);
@@ -276,6 +288,40 @@ export function createLayerTree(
   function close(): void {
     if (current !== undefined) closeFile(current.fd);
     current = undefined;
+  }
+
+  function claim(path: string): void {
+    for (let at = path; implied.delete(at) || at === path; at = splitPath(at)[0]) if (at === "") return;
+  }
+
+  /** What was made without an entry, inside a directory that became opaque later, would be seen as added. */
+  function dropHiddenImplied(): void {
+    for (const path of implied) {
+      const names = path.split("/");
+      if (!names.some((_, i) => opaque.has(names.slice(0, i).join("/")))) continue;
+      const [parentPath, name] = splitPath(path);
+      const parent = openBeneath(target, parentPath, O.RDONLY | O.DIRECTORY);
+      if (parent < 0) continue; // gone with its directory
+      removeTree(parent, name);
+      closeFile(parent);
+      directories.delete(path);
+    }
+    close();
+  }
+
+  /** An opaque root: every name below gets a whiteout, or an opaque directory where this layer has one. */
+  function hideRoot(): void {
+    opaque.delete("");
+    const root = open("");
+    for (const name of view.rootNames()) {
+      const mine = own(name);
+      if (mine === undefined && !whiteouts.has(name)) {
+        makeWhiteout(root, name, form);
+        whiteouts.add(name);
+      } else if (mine?.type === S_IF.DIR && !opaque.has(name) && view.look(name)?.kind === "directory") {
+        makeOpaque(root, name, name);
+      }
+    }
   }
 
   /** Whiteouts inside an opaque directory hide nothing, and overlay would list them as files. */
@@ -305,6 +351,8 @@ export function createLayerTree(
     putDirectory,
     hide,
     hideContent,
+    claim,
+    imply: (path) => void implied.add(path),
     finish,
     close,
   };

@@ -3,7 +3,6 @@
  * holds it, so that a killed sandbox leaves nothing to clean but a file.
  */
 
-import { join } from "node:path";
 import { call, rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock, writeAll } from "../libc/file.ts";
 import { type Digest, isDigest } from "./digest.ts";
@@ -20,7 +19,7 @@ const F_SETFD = 2;
 
 /** Hold layers. The caller has the store's gc lock (shared) and has seen that they are there. */
 export function createLease(store: Store, chain: readonly Digest[]): Lease {
-  const path = join(store.leases, crypto.randomUUID());
+  const path = `${store.leases}/${crypto.randomUUID()}`;
   const fd = openAt(AT_FDCWD, path, O.CREAT | O.EXCL | O.RDWR, 0o600);
   tryLock(fd, "exclusive");
   writeAll(fd, new TextEncoder().encode(chain.join("\n")));

@@ -3,7 +3,6 @@
  * is the way of every second run.
  */
 
-import { resolve } from "node:path";
 import { HutchError } from "../errors.ts";
 import { AT_FDCWD, statAt } from "../libc/file.ts";
 import { hasBlob, readBlob } from "./blobs.ts";
@@ -13,6 +12,7 @@ import type { StoredImage } from "./image-index.ts";
 import { hasLayer } from "./layer-path.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { acceptedPlatforms, choosePlatform, hostPlatform, type Platform } from "./platform.ts";
+import { pathNames } from "./merged-view.ts";
 import { formatReference, type LocalReference, type RegistryReference } from "./reference.ts";
 import type { Store } from "./store.ts";
 
@@ -72,7 +72,8 @@ export function findRegistryImage(
 
 /** How a layout or archive on disk is remembered: its place, and what changes when it does. */
 export function localSource(reference: LocalReference): string {
-  const file = resolve(reference.file);
+  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
+  const file = `/${pathNames(given).join("/")}`;
   const watched = reference.kind === "oci" ? `${file}/index.json` : file;
   const stat = statAt(AT_FDCWD, watched);
   if (stat === undefined) throw new HutchError(`${formatReference(reference)}: no such file`, { from: watched });

@@ -5,7 +5,7 @@
  */
 
 import { HutchError } from "../errors.ts";
-import { closeFile, O, openBeneath, readAll, readLink, S_IF, type Stat, statAt } from "../libc/file.ts";
+import { closeFile, listNames, O, openBeneath, readAll, readLink, S_IF, type Stat, statAt } from "../libc/file.ts";
 import { isOpaque, isWhiteout } from "./overlay-marks.ts";
 
 /** What is at a path: a directory with the layers that contribute to it, top first, or another file of one layer. */
@@ -17,6 +17,8 @@ export type MergedView = {
   readonly roots: readonly number[];
   /** Look at a canonical path; undefined when there is nothing. */
   readonly look: (path: string) => Seen | undefined;
+  /** Names in the root, each once, in no order. */
+  readonly rootNames: () => readonly string[];
 };
 
 /** Split a path into its directory and last name. */
@@ -76,7 +78,19 @@ export function createMergedView(roots: readonly number[]): MergedView {
     return top === undefined ? undefined : { kind: "directory", layers, stat: top };
   }
 
-  return { roots, look };
+  function rootNames(): readonly string[] {
+    const names = new Set<string>();
+    const seen = look("");
+    for (const layer of seen?.kind === "directory" ? seen.layers : []) {
+      const fd = openBeneath(roots[layer] ?? -1, "", O.RDONLY | O.DIRECTORY);
+      if (fd < 0) throw new HutchError(`layer ${layer}: cannot open its root (error ${-fd})`);
+      for (const name of listNames(fd)) names.add(name);
+      closeFile(fd);
+    }
+    return [...names].filter((name) => look(name) !== undefined);
+  }
+
+  return { roots, look, rootNames };
 }
 
 /** The names of a path as they are to be walked: ".." kept, "" and "." dropped. */
@@ -86,10 +100,15 @@ export function pathNames(path: string): string[] {
 
 const LINK_LIMIT = 40;
 
+/** A file stands where a path goes on. */
+export class NotDirectoryError extends HutchError {
+  override name = "NotDirectoryError";
+}
+
 /**
  * Follow a path inside a root: what `kindOf` calls a link is followed, ".." stops at the root, and a name that does not
  * exist is kept (so that it can be made). Returns the canonical path.
- * @throws HutchError when a name on the way is a file, or after 40 links
+ * @throws NotDirectoryError when a name on the way is a file, HutchError after 40 links
  */
 export function resolveInRoot(
   names: readonly string[],
@@ -106,7 +125,7 @@ export function resolveInRoot(
     at.push(name);
     const path = at.join("/");
     const kind = kindOf(path);
-    if (kind === "other") throw new HutchError(`${JSON.stringify(`/${path}`)} is not a directory`);
+    if (kind === "other") throw new NotDirectoryError(`${JSON.stringify(`/${path}`)} is not a directory`);
     if (typeof kind === "string") continue;
     links += 1;
     if (links > LINK_LIMIT) throw new HutchError(`too many symbolic links at ${JSON.stringify(`/${path}`)}`);

@@ -69,7 +69,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     const authorizer = createAuthorizer({
       host,
       scope: `repository:${endpoint.path}:pull`,
-      credentials: await options.credentials(endpoint.isMirror ? host : hostKey(host, reference.domain), endpoint.path),
+      credentials: await options.credentials(host, endpoint.path),
       transport: transport(endpoint),
       insecure,
     });
@@ -234,11 +234,6 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
 /** True when a URL is of the host (with port) of an endpoint. */
 function isHost(url: URL, host: string): boolean {
   return url.host === new URL(`${url.protocol}//${host}`).host;
-}
-
-/** Credentials for Docker Hub are kept under docker.io, whatever its API's host is called. */
-function hostKey(host: string, domain: string): string {
-  return host === "registry-1.docker.io" ? "docker.io" : host === domain ? domain : host;
 }
 
 function hintFor(status: number): { hint?: string } {

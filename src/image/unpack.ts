@@ -10,7 +10,7 @@ import { ERRNO } from "../libc/errno.ts";
 import { byteLength, closeFile, O, openAt, openBeneath, S_IF, type Stat, writeAll } from "../libc/file.ts";
 import { applyToFd, applyToName, type Attributes, type IdMode } from "./attributes.ts";
 import { createLayerTree } from "./layer-tree.ts";
-import { joinPath, type MergedView, pathNames, readLinkIn, splitPath } from "./merged-view.ts";
+import { joinPath, type MergedView, NotDirectoryError, pathNames, readLinkIn, splitPath } from "./merged-view.ts";
 import type { TarEntry, TarSink } from "./tar-reader.ts";
 
 export type UnpackLimits = {
@@ -104,9 +104,14 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
       if (item.type === "directory") return void tree.putDirectory("", attributesOf(item));
       throw new HutchError(`entry ${JSON.stringify(item.name)} would replace the root`);
     }
-    const parentPath = tree.resolve(names);
-    if (name.startsWith(".wh.")) return void whiteout(parentPath, name);
-    const path = joinPath(parentPath, name);
+    if (name.startsWith(".wh.")) return void whiteout(names, name);
+    const path = joinPath(tree.resolve(names), name);
+    const sink = place(item, path);
+    tree.claim(path);
+    return sink;
+  }
+
+  function place(item: TarEntry, path: string): TarSink | undefined {
     switch (item.type) {
       case "directory":
         return void tree.putDirectory(path, attributesOf(item));
@@ -121,13 +126,20 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
     }
   }
 
-  function whiteout(parentPath: string, marker: string): void {
-    if (marker === ".wh..wh..opq") return tree.hideContent(parentPath);
-    const name = marker.slice(4);
+  function whiteout(names: readonly string[], marker: string): void {
+    const name = marker === ".wh..wh..opq" ? undefined : marker.slice(4);
     if (name === "" || name === "." || name === "..") {
-      throw new HutchError(`invalid whiteout ${JSON.stringify(joinPath(parentPath, marker))}`);
+      throw new HutchError(`invalid whiteout ${JSON.stringify([...names, marker].join("/"))}`);
     }
-    tree.hide(joinPath(parentPath, name));
+    let parentPath: string;
+    try {
+      parentPath = tree.resolve(names);
+    } catch (error) {
+      if (error instanceof NotDirectoryError) return; // there is nothing in a file to hide
+      throw error;
+    }
+    if (name === undefined) tree.hideContent(parentPath);
+    else tree.hide(joinPath(parentPath, name));
   }
 
   function file(item: TarEntry, path: string): TarSink {
@@ -171,7 +183,10 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
     if (targetName === undefined) throw new HutchError(`hard link ${from} to the root`);
     const targetParent = tree.resolve(targetNames);
     const targetPath = joinPath(targetParent, targetName);
-    if (tree.own(targetPath) === undefined) copyUp(targetPath, item);
+    if (tree.own(targetPath) === undefined) {
+      copyUp(targetPath, item);
+      tree.imply(targetPath);
+    }
     if (tree.own(targetPath)?.type === S_IF.DIR) throw new HutchError(`hard link ${from} to a directory`);
     if (targetPath === path) return; // a link to itself: nothing to do, and nothing to lose
     const [parentPath, name] = splitPath(path);

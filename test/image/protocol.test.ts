@@ -293,6 +293,7 @@ test("credential files: docker's keys, tokens, helpers", () => {
   });
   expect([...file.helpers, file.store]).toEqual([["gcr.io", "gcloud"], "pass"]);
   expect(credentialKeys("quay.io", "ns/x")).toEqual(["quay.io/ns/x", "quay.io/ns", "quay.io"]);
+  expect(credentialKeys("registry-1.docker.io", "library/x").at(-1)).toBe("docker.io");
   expect(() => parseAuthFile('{"auths":{"x":{"auth":"bm8="}}}', "f")).toThrow("not base64 of user:password");
   expect(parseAuthFile(JSON.stringify({ "old.test": { auth: auth("a:b") } }), "/h/.dockercfg").entries.size).toBe(1);
 });

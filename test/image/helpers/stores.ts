@@ -20,8 +20,8 @@ export function freshStore(more: Partial<PullOptions> = {}): TestStore {
     registries: [],
     retry: { busy: 4, server: 1, transport: 1, delay: 1 },
     pause: 1,
-    firstByte: 5000,
-    idle: 5000,
+    firstByte: 30_000,
+    idle: 30_000,
     onEvent: (event) => events.push(event),
     ...more,
   };

@@ -150,6 +150,30 @@ export const cases: Readonly<Record<string, readonly Layer[]>> = {
     base,
     [root, file("b/.wh.x", ""), link("b", "a"), file("b/.wh.one", ""), file("b/three")],
   ],
+  "opaque root first": [base, [root, file(".wh..wh..opq", ""), dir("a"), file("a/new"), file("n")]],
+  "opaque root last": [
+    base,
+    [root, dir("a"), file("a/.wh.one", ""), file("a/new"), file(".wh.f", ""), file(".wh..wh..opq", "")],
+    [root, file("b/y")],
+  ],
+  "directory made for a whiteout, then its own whiteout": [
+    base,
+    [root, file("a/sub/.wh.deep", ""), file("a/.wh..wh..opq", ""), file("b/.wh..wh..opq", ""), file(".wh.b", "")],
+  ],
+  "whiteout below, then opaque above": [
+    base,
+    [root, file("a/sub/.wh.deep", ""), file("a/n"), file("a/.wh..wh..opq", "")],
+  ],
+  "hard link to a lower file, then its whiteout": [
+    base,
+    [root, hard("kept", "a/one"), file("a/.wh.one", ""), hard("too", "a/two"), file("a/.wh..wh..opq", "")],
+  ],
+  "whiteout, then a file two levels below": [base, [root, file(".wh.a", ""), file("a/sub/deeper/x")]],
+  "opaque through a link that it hides": [
+    [...base, link("a/l", "/a")],
+    [root, file("a/l/.wh..wh..opq", ""), file("a/l/x")],
+  ],
+  "whiteouts below a file": [base, [root, file("f/.wh.x", ""), file("f/.wh..wh..opq", ""), file("f/x/.wh.y", "")]],
   "empty layer": [base, []],
   "old V7 headers": [
     [
@@ -165,7 +189,16 @@ export const cases: Readonly<Record<string, readonly Layer[]>> = {
  * time that the layer gives; it does the same when a name with ".." passes by the root. There times of directories are
  * left out.
  */
-export const timesLost = new Set(["the name, then its whiteout", "opaque last", "unclean names"]);
+export const timesLost = new Set([
+  "the name, then its whiteout",
+  "opaque last",
+  "opaque root last",
+  "whiteout below, then opaque above",
+  "hard link to a lower file, then its whiteout",
+  "whiteout, then a file two levels below",
+  "opaque through a link that it hides",
+  "unclean names",
+]);
 
 /**
  * Listings made comparable: directories that no entry describes have the time of unpacking, links counted in other

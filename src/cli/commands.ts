@@ -92,6 +92,21 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: true,
     load: async () => (await import("./nix-session-end.ts")).endNixSession,
   },
+  ps: {
+    summary: "list running sandboxes that have a name",
+    passesStatus: false,
+    load: async () => (await import("./ps.ts")).ps,
+  },
+  exec: {
+    summary: "run another command in a sandbox that has a name",
+    passesStatus: true,
+    load: async () => (await import("./exec.ts")).exec,
+  },
+  kill: {
+    summary: "send a signal to a sandbox that has a name",
+    passesStatus: false,
+    load: async () => (await import("./kill.ts")).kill,
+  },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,

@@ -324,9 +324,13 @@ function bindPtmx(path: string, inside: Base): readonly Action[] {
   ];
 }
 
-/** Cover what of /proc tells about the host or changes it. */
+/**
+ * Cover what of /proc tells about the host or changes it. Covers come last: what is made read-only is made nodev too, with
+ * all that is mounted below it, and a cover is a device.
+ */
 export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
   return [
+    ...spec.readonlyPaths.map((path): Because => ({ op: "read-only", path, why: "default" })),
     ...(spec.maskedPaths.length > 0 ? [{ op: "open-null", why: "default" } as const] : []),
     ...spec.maskedPaths.map((path): Because => ({
       op: "mask",
@@ -334,7 +338,6 @@ export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
       kind: host.kinds.get(path) ?? "file",
       why: "default",
     })),
-    ...spec.readonlyPaths.map((path): Because => ({ op: "read-only", path, why: "default" })),
   ];
 }
 

@@ -100,7 +100,7 @@ for top in json.loads(${JSON.stringify(JSON.stringify(READONLY_PATHS.filter(cove
     for directory, _, names in os.walk(top):
         for name in names:
             path = os.path.join(directory, name)
-            if os.stat(path).st_mode & 0o222: writes.setdefault(write(path), []).append(path)
+            if path not in masked and os.stat(path).st_mode & 0o222: writes.setdefault(write(path), []).append(path)
     if os.path.isfile(top): writes.setdefault(write(top), []).append(top)
 print(json.dumps({"masked": masked, "writes": writes}))`;
     const seen = sandbox.python<{ masked: Record<string, string | string[]>; writes: Record<string, string[]> }>(

@@ -42,6 +42,7 @@ docker-registry            docker-registry             image pull
 apache2-utils              htpasswd                    image pull with a password
 skopeo                     skopeo                      image pull compared with skopeo
 umoci                      umoci                       image unpacking compared with umoci
+golang-1.19-src            /usr/share/go-1.19/src/archive/tar/testdata/gnu.tar  tar vectors
 hyperfine                  hyperfine                   benchmarks
 `;
 

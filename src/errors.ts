@@ -6,6 +6,14 @@
 /** Exit codes of commands that pass a program's status on (docker's and the shell's convention). */
 export const EXIT = { failure: 125, notExecutable: 126, notFound: 127, signalBase: 128 } as const;
 
+interface ErrorDetail {
+  readonly from?: string;
+  readonly hint?: string;
+  readonly step?: string;
+  readonly errno?: number;
+  readonly code?: string;
+}
+
 /**
  * An error whose message is meant for the user, as it stands, on one line.
  * `from` quotes the user's own words that asked for what failed; `hint` says what to do about it.
@@ -15,9 +23,17 @@ export class HutchError extends Error {
   readonly from: string | undefined;
   readonly hint: string | undefined;
   readonly exitCode: number;
+  /** The step of the plan that failed, in words. */
+  readonly step: string | undefined;
+  /** The kernel's error number and its name, such as 2 and ENOENT, when it was the kernel that refused. */
+  readonly errno: number | undefined;
+  readonly code: string | undefined;
 
-  constructor(message: string, detail: { from?: string; hint?: string; exitCode?: number; cause?: unknown } = {}) {
+  constructor(message: string, detail: ErrorDetail & { readonly exitCode?: number; readonly cause?: unknown } = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.step = detail.step;
+    this.errno = detail.errno;
+    this.code = detail.code;
     this.from = detail.from;
     this.hint = detail.hint;
     this.exitCode = detail.exitCode ?? EXIT.failure;
@@ -33,19 +49,17 @@ export class UsageError extends HutchError {
 export class SystemError extends HutchError {
   override name = "SystemError";
   readonly call: string;
-  readonly errno: number;
-  readonly code: string;
+  declare readonly errno: number;
+  declare readonly code: string;
 
   constructor(
     call: string,
     errno: number,
     code: string,
     meaning: string,
-    detail: { from?: string; hint?: string } = {},
+    detail: { from?: string; hint?: string; step?: string } = {},
   ) {
-    super(`${call}: ${code} ${meaning}`, detail);
+    super(`${call}: ${code} ${meaning}`, { ...detail, errno, code });
     this.call = call;
-    this.errno = errno;
-    this.code = code;
   }
 }

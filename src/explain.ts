@@ -111,6 +111,10 @@ export function describeStep(step: Action): string {
       return `bounding set: ${step.keep.join(" ") || "empty"}`;
     case "capabilities":
       return `capabilities: ${step.hold.join(" ") || "none"}`;
+    case "become":
+      return `become uid ${step.uid}, gid ${step.gid} outside, without groups`;
+    case "personality":
+      return `personality 0x${step.flags.toString(16)}`;
     case "drop-groups":
       return "drop the caller's groups";
     case "check-groups":

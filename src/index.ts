@@ -1,7 +1,10 @@
 /** The library. Exports only; the rooms behind it hold the code. */
 
+export { doctor } from "./doctor/doctor.ts";
+export type { Finding, Report, Status } from "./doctor/finding.ts";
 export { HutchError, SystemError, UsageError } from "./errors.ts";
-export { plan } from "./plan.ts";
-export type { HostFacts } from "./facts.ts";
+export { explain, plan, run, specOf, start } from "./library.ts";
+export type { Outcome } from "./launch/outcome.ts";
+export type { Finished, RunOptions, Sandbox, SandboxOptions, StartOptions } from "./library.ts";
 export type * from "./spec.ts";
 export type { Plan, Step } from "./step.ts";

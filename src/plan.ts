@@ -34,7 +34,9 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   const from = sources(spec, host, ids.idmappedMounts);
   const has = (name: NamespaceName) => spec.namespaces.includes(name);
 
-  if (ids.kind === "self" && host.root && host.groups.length > 0) add("launcher", undefined, [{ op: "drop-groups" }]);
+  if (spec.startAs !== undefined && host.root) add("launcher", words["idMap"], [{ op: "become", ...spec.startAs }]);
+  else if (ids.kind === "self" && host.root && host.groups.length > 0)
+    add("launcher", undefined, [{ op: "drop-groups" }]);
   add("launcher", words["idMap"], holdIds(ids, host));
   if (staged !== undefined) {
     add("launcher", undefined, [{ op: "leave-mounts" }]);

@@ -34,10 +34,16 @@ export type IdMap =
 
 /** Where the root file system comes from. */
 export type Root =
-  /** An empty tmpfs. */
-  | { readonly kind: "scratch"; readonly readonly: boolean; readonly from: string }
+  /** An empty tmpfs, of this mode (0755 when absent). */
+  | { readonly kind: "scratch"; readonly readonly: boolean; readonly mode?: number; readonly from: string }
   /** Directories, lowest first, under a throw-away overlay: writes vanish with the sandbox. */
-  | { readonly kind: "overlay"; readonly lower: readonly HostPath[]; readonly from: string }
+  | {
+      readonly kind: "overlay";
+      readonly lower: readonly HostPath[];
+      /** Make it read-only when all has been put into it. */
+      readonly readonly?: boolean;
+      readonly from: string;
+    }
   /** A directory itself with what is mounted below it, read-only or writable. */
   | { readonly kind: "bind"; readonly path: HostPath; readonly readonly: boolean; readonly from: string };
 
@@ -122,6 +128,8 @@ export interface Process {
   readonly seccomp: Uint8Array | undefined;
   /** OCI's words for flags of seccomp(2); absent means none. */
   readonly seccompFlags?: readonly SeccompFlag[];
+  /** Flags of personality(2), such as ADDR_NO_RANDOMIZE (0x40000); absent leaves the caller's. */
+  readonly personality?: number;
   /** How many descriptors after 2 the program inherits. */
   readonly preserveFds: number;
 }
@@ -151,6 +159,8 @@ export interface Spec {
   readonly readonlyPaths: readonly string[];
   /** Absent means `default`. */
   readonly security?: SecurityProfile;
+  /** Whom the machine's root becomes before anything else, for good; explicit maps then lead to these ids. */
+  readonly startAs?: { readonly uid: number; readonly gid: number };
   /** Whether a reaper of hutch's is PID 1 and the program its child, or the program itself is PID 1. */
   readonly init: boolean;
   /** The user's words for things that have no `from` of their own, such as `--hostname x`, by the Spec's field. */

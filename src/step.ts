@@ -146,6 +146,9 @@ export type Action =
   | { readonly op: "rlimit"; readonly type: string; readonly soft: number; readonly hard: number }
   /** Enter a directory, which must be inside the root. */
   | { readonly op: "chdir"; readonly path: string }
+  /** Become another user, without groups, and still be able to write the own id maps. */
+  | { readonly op: "become"; readonly uid: number; readonly gid: number }
+  | { readonly op: "personality"; readonly flags: number }
   /** Give up the caller's supplementary groups. */
   | { readonly op: "drop-groups" }
   /** Fail unless there are so many supplementary groups. */

@@ -147,6 +147,25 @@ function strictness(spec: Spec, host: HostFacts): void {
   }
 }
 
+/**
+ * An ordinary user's read-only mounts belong to the sandbox's own user namespace, where CAP_SYS_ADMIN may undo them
+ * (root's are made outside and locked, mount_namespaces(7)).
+ */
+function lockedMounts(spec: Spec, host: HostFacts): void {
+  if (host.root || !spec.process.capabilities.includes("CAP_SYS_ADMIN")) return;
+  const { root: wanted } = spec;
+  const own = (path: string) => host.owners.get(path) === host.uid;
+  const mount = spec.mounts.find(
+    (one) => one.type === "bind" && one.attributes.includes("ro") && (one.idmap || own(one.source)),
+  );
+  const from = wanted.kind === "bind" && wanted.readonly ? wanted.from : mount?.from;
+  if (from === undefined) return;
+  throw new UsageError("with CAP_SYS_ADMIN the program could make what is read-only writable again", {
+    from: `${spec.words["capabilities"] ?? "--cap-add SYS_ADMIN"} ${from}`,
+    hint: "leave the capability out, or start hutch as root, whose read-only mounts are locked",
+  });
+}
+
 /** Limits: soft at most hard, and no more than the caller may give. */
 function rlimits(spec: Spec): void {
   for (const { type, soft, hard } of spec.process.rlimits) {
@@ -173,6 +192,7 @@ const RULES: readonly Rule[] = [
   root,
   mounts,
   writableRoot,
+  lockedMounts,
   mappedIds,
   strictness,
   rlimits,

@@ -111,6 +111,8 @@ const ACTIONS = {
   ],
   "no-new-privileges": [{ op: "no-new-privileges" }, "no_new_privs"],
   seccomp: [{ op: "seccomp", filter: ALLOW_ALL }, "seccomp filter, 1 instructions"],
+  become: [{ op: "become", uid: 999, gid: 994 }, "become uid 999, gid 994 outside, without groups"],
+  personality: [{ op: "personality", flags: 0x40000 }, "personality 0x40000"],
   "open-inside": [
     { op: "open-inside", tree: "ptmx", path: "/dev/pts/ptmx" },
     "clone mount /dev/pts/ptmx of the new root as ptmx",

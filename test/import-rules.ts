@@ -45,6 +45,7 @@ export const ROOMS: readonly Room[] = [
     rooms: [...WORDS, "defaults", "namespaces", "process", "resources"],
     ...PURE,
   },
+  { name: "build-spec", files: ["src/build-spec.ts"], rooms: [...WORDS, "defaults"], ...PURE },
   { name: "explain", files: ["src/explain.ts"], rooms: WORDS, ...PURE },
 
   // Numbers and names of the kernel's interface: data, without a call.
@@ -94,17 +95,26 @@ export const ROOMS: readonly Room[] = [
   },
 
   {
+    name: "library",
+    files: ["src/library.ts"],
+    rooms: [
+      ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "plan", "host"],
+      ...["rootfs", "launch"],
+    ],
+    ...EFFECTS,
+  },
+  {
     name: "index",
     files: ["src/index.ts"],
-    rooms: [...WORDS, "defaults", "validate", "explain", "host", "plan", "launch", "doctor"],
+    rooms: [...WORDS, "plan", "launch", "library", "doctor"],
     ...PURE,
   },
   {
     name: "cli",
     files: ["src/cli/"],
     rooms: [
-      ...[...WORDS, "defaults", "validate", "explain", "tables", "libc", "process", "resources", "plan"],
-      ...["launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
+      ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "resources"],
+      ...["plan", "launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
     ],
     ...COMMANDS,
   },

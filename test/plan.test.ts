@@ -189,6 +189,12 @@ describe("in every plan", () => {
     });
   });
 
+  test("paths are made read-only before others are covered, which may lie below them", () => {
+    always((steps) => {
+      expect(Math.max(...indices(steps, "read-only"))).toBeLessThan(Math.min(...indices(steps, "mask")));
+    });
+  });
+
   test("the process that can be left behind dies with the launcher, from after its last change of ids", () => {
     always((steps, spec) => {
       const deaths = indices(steps, "death-signal");

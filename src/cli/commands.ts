@@ -41,6 +41,41 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./selftest.ts")).selftest,
   },
+  pull: {
+    summary: "bring images into the store",
+    passesStatus: false,
+    load: async () => (await import("./pull.ts")).pull,
+  },
+  images: {
+    summary: "list the images of the store",
+    passesStatus: false,
+    load: async () => (await import("./images.ts")).images,
+  },
+  inspect: {
+    summary: "show what is known of images, as JSON",
+    passesStatus: false,
+    load: async () => (await import("./inspect.ts")).inspect,
+  },
+  rmi: {
+    summary: "remove images from the store",
+    passesStatus: false,
+    load: async () => (await import("./rmi.ts")).rmi,
+  },
+  prune: {
+    summary: "free what no image needs",
+    passesStatus: false,
+    load: async () => (await import("./prune.ts")).prune,
+  },
+  save: {
+    summary: "write images as an archive",
+    passesStatus: false,
+    load: async () => (await import("./save.ts")).save,
+  },
+  load: {
+    summary: "read images from an archive",
+    passesStatus: false,
+    load: async () => (await import("./load.ts")).load,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     passesStatus: true,

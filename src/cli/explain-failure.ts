@@ -1,17 +1,33 @@
-/** `hutch explain-failure FD`: what the launcher turns into when a step has failed. Not for people. */
+/**
+ * `hutch explain-failure REPORT [OUTPUT]` (descriptors): what the launcher turns into when a step has failed, or at the
+ * end when the outcome is wanted as JSON. Not for people.
+ */
 
+import { encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { decodeFailure } from "../launch/failure.ts";
+import { decodeReport, formatOutcome } from "../launch/outcome.ts";
 import { call } from "../libc/call.ts";
-import { readAll } from "../libc/files.ts";
+import { readAll, writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
 
+function descriptor(word: string | undefined): number {
+  if (word === undefined || !/^\d+$/.test(word)) throw new UsageError("explain-failure needs a descriptor");
+  return Number(word);
+}
+
 export const explain: Command = {
-  main: ([word]) => {
-    const descriptor = Number(word);
-    if (word === undefined || !Number.isInteger(descriptor) || descriptor < 0)
-      throw new UsageError("explain-failure needs a descriptor");
-    call("lseek", descriptor, 0, 0);
-    throw decodeFailure(readAll(descriptor));
+  main: ([word, output]) => {
+    const report = descriptor(word);
+    call("lseek", report, 0, 0);
+    if (output === undefined) throw decodeFailure(readAll(report));
+    const result = decodeReport(readAll(report));
+    try {
+      writeAll(descriptor(output), encodeBytes(formatOutcome(result)));
+    } catch (error) {
+      if (!(result instanceof Error)) throw error;
+    }
+    if (result instanceof Error) throw result;
+    return result.status;
   },
 };

@@ -2,34 +2,74 @@
 
 import { DEFAULT_PATH } from "../defaults.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
+import { RegistryError } from "../image/registry-error.ts";
 import { launch, ownEnvironment } from "../launch/launch.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
 import { findProgram, ProgramError } from "../rootfs/program.ts";
 import type { Command } from "./command.ts";
 import { planFor } from "./run.ts";
-import { parseRun, runSpec } from "./run-spec.ts";
+import { parseRun, type PreparedRun, runSpec } from "./run-spec.ts";
+import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
 
-const USAGE = "mydocker run IMAGE COMMAND [ARG…]";
+const USAGE = "mydocker run [--require-image] IMAGE COMMAND [ARG…]";
 
 /**
- * Until hutch has images, the root is empty but for COMMAND, which is taken from the host with what it needs: hutch has
- * less to offer then, never less isolation.
+ * The image is the root. When its registry gives no answer at all and the image is not in the store, the root is empty
+ * but for COMMAND, which is taken from the host with what it needs: less to work with, never less isolation.
  */
 export const mydocker: Command = {
   main: async (argv, self) => {
-    const [verb, image, command, ...args] = argv;
+    const [verb, ...words] = argv;
     if (verb !== "run")
       throw new UsageError(verb === undefined ? "a command is missing" : `unknown command ${verb}`, { hint: USAGE });
+    const required = words[0] === "--require-image";
+    const [image, command, ...args] = required ? words.slice(1) : words;
     if (image === undefined || image === "") throw new UsageError("IMAGE is missing", { hint: USAGE });
     if (image.startsWith("-"))
       throw new UsageError(`unknown option ${image}`, { hint: `${USAGE}; for options use hutch run` });
     if (command === undefined || command === "") throw new UsageError("COMMAND is missing", { hint: USAGE });
-    const path = onHost(command);
-    const spec = await runSpec(parseRun(["--no-init", "--add", path, "scratch", "--", path, ...args]));
-    // By its path, as the sandbox's PATH may lack the directory, and under the name that it was called by.
-    return launch(planFor({ ...spec, process: { ...spec.process, argv0: command } }), self);
+    const prepared = await prepare(image, [command, ...args], required);
+    return launch(planFor(prepared.spec), self, { held: prepared.held });
   },
 };
+
+async function prepare(image: string, command: readonly string[], required: boolean): Promise<PreparedRun> {
+  if (!isImageName(image)) throw new UsageError(`${image} is not the name of an image`, { hint: "see hutch run" });
+  const program = command[0] ?? "";
+  const shown = await openImage(image, required);
+  if (shown === undefined) return await fromHost(command);
+  const add = program.startsWith("/") && shown.has?.(program) === false && isHostProgram(program);
+  const words = ["--no-init", ...(add ? ["--add", program] : []), image, "--", ...command];
+  return await runSpec(parseRun(words), shown);
+}
+
+/** The image, or undefined when there was no answer from its registry and it may be done without. */
+async function openImage(image: string, required: boolean): Promise<ShownRoot | undefined> {
+  try {
+    return await openRoot(parseRun([image]).parsed, image, process.cwd());
+  } catch (error) {
+    if (!required && error instanceof RegistryError && error.unreachable) return undefined;
+    throw error;
+  }
+}
+
+/** An empty root with COMMAND alone: by its path, as PATH inside may lack the directory, under the name it was called by. */
+async function fromHost(command: readonly string[]): Promise<PreparedRun> {
+  const path = onHost(command[0] ?? "");
+  const words = ["--no-init", "--add", path, "scratch", "--", path, ...command.slice(1)];
+  const { spec, held } = await runSpec(parseRun(words));
+  return { spec: { ...spec, process: { ...spec.process, argv0: command[0] ?? "" } }, held };
+}
+
+function isHostProgram(path: string): boolean {
+  try {
+    onHost(path);
+    return true;
+  } catch (error) {
+    if (error instanceof HutchError) return false;
+    throw error;
+  }
+}
 
 /** Path of COMMAND on the host. @throws HutchError with the exit code that a shell would give, 127 or 126 */
 function onHost(command: string): string {

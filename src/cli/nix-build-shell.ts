@@ -1,12 +1,13 @@
 /** `nix-build-shell [OPTIONS] BUILD_DIR [COMMAND [ARG…]]`: a command or a shell inside the sandbox of a failed build. */
 
 import { UsageError } from "../errors.ts";
-import { findKeptBuild, readBuildVariables } from "../nix/kept-build.ts";
 import { nixStore } from "../nix/store-path.ts";
 import type { Command } from "./command.ts";
 import { NIX_BUILD_OPTIONS } from "./nix-build-options.ts";
-import { enterSession } from "./nix-session.ts";
-import { last, oneOf, parseOptions } from "./options.ts";
+import { runBuild, storeOfCommand } from "./nix-build-run.ts";
+import { findSource } from "./nix-build-source.ts";
+import { enterSession, verifySession } from "./nix-session.ts";
+import { has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 
 const OPERANDS = "BUILD_DIR [COMMAND [ARG…]]";
@@ -14,20 +15,62 @@ const OPERANDS = "BUILD_DIR [COMMAND [ARG…]]";
 export const nixBuildShell: Command = {
   main: async (argv, self) => {
     const parsed = parseOptions(NIX_BUILD_OPTIONS, argv);
-    if (parsed.options.has("help")) {
+    if (has(parsed, "help")) {
       const { commandUsage } = await import("./usage.ts");
       const about = "A command, or a shell, in the sandbox that a Nix build failed in";
       print(await commandUsage("nix-build-shell", about, OPERANDS, NIX_BUILD_OPTIONS));
       return 0;
     }
-    const [directory, ...rest] = parsed.operands;
-    if (directory === undefined || directory === "")
-      throw new UsageError("BUILD_DIR is missing", { hint: `nix-build-shell [OPTIONS] ${OPERANDS}` });
-    const command = rest[0] === "--" ? rest.slice(1) : rest;
+    const choice = choices(parsed);
+    if (has(parsed, "build")) {
+      const end = await runBuild(parsed.operands, pickOf(parsed));
+      if ("code" in end) return end.code;
+      const store = nixStore(last(parsed, "store")?.value ?? storeOfCommand(parsed.operands));
+      return enterSession({ store, source: findSource(store, end.kept, undefined), command: [], ...choice }, self);
+    }
     const store = nixStore(last(parsed, "store")?.value);
-    const kept = findKeptBuild(directory);
-    const variables = readBuildVariables(kept, store);
-    const network = oneOf(parsed, "network", ["none", "host"], "none");
-    return enterSession({ store, kept, variables, command, hostNetwork: network === "host" }, self);
+    const drv = last(parsed, "drv")?.value;
+    const { directory, command } = splitOperands(argv, parsed.operands, drv !== undefined);
+    const source = findSource(store, directory, drv);
+    if (has(parsed, "verify")) {
+      print(verifySession(store, source, choice.exact));
+      return 0;
+    }
+    return enterSession({ store, source, command, ...choice }, self);
   },
 };
+
+/** BUILD_DIR, which `--drv FILE` alone or before `--` goes without, and the command. @throws UsageError */
+function splitOperands(argv: readonly string[], operands: readonly string[], optional: boolean) {
+  const ended = argv[argv.length - operands.length - 1] === "--";
+  if (optional && (ended || operands.length === 0)) return { directory: undefined, command: operands };
+  const [directory, ...rest] = operands;
+  if (directory === undefined || directory === "")
+    throw new UsageError("BUILD_DIR is missing", { hint: `nix-build-shell [OPTIONS] ${OPERANDS}` });
+  return { directory, command: rest[0] === "--" ? rest.slice(1) : rest };
+}
+
+function pickOf(parsed: Parsed): number | undefined {
+  const given = last(parsed, "pick");
+  if (given === undefined) return undefined;
+  if (!/^[1-9]\d{0,3}$/.test(given.value)) throw new UsageError("--pick needs a number from 1", { from: given.words });
+  return Number(given.value);
+}
+
+/** What the options say about a session. */
+function choices(parsed: Parsed) {
+  const keep = last(parsed, "keep");
+  if (keep?.value === "") throw new UsageError("--keep needs a directory");
+  return {
+    hostNetwork: oneOf(parsed, "network", ["none", "host"], "none") === "host",
+    keep: keep === undefined ? undefined : absolute(keep.value),
+    log: last(parsed, "log")?.value,
+    diff: has(parsed, "diff"),
+    products: !has(parsed, "no-products"),
+    exact: has(parsed, "exact"),
+  };
+}
+
+function absolute(path: string): string {
+  return path.startsWith("/") ? path : `${process.cwd()}/${path}`;
+}

@@ -1,22 +1,30 @@
 /** The copy of a kept build directory, with a progress line where it takes long. */
 
-import { chmodSync, lstatSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { encodeBytes } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
 import { SIGNALS } from "../libc/constants.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
-import { type CopyProgress, type CopyResult, copyTree } from "../nix/copy-tree.ts";
-import { formatEnvVars, mapDirectory } from "../nix/env-vars.ts";
-import type { BuildVariables } from "../nix/kept-build.ts";
+import { type CopyOptions, type CopyProgress, copyTree, type Skipped } from "../nix/copy-tree.ts";
+import type { BuildSource } from "./nix-build-source.ts";
 
 const PATIENCE_MS = 1000;
 const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Copy the kept directory to `build`, and make its env-vars speak of /build where the build was not sandboxed. A signal
- * that asks hutch to end removes what was copied.
+ * Make `build` the copy of the source's kept directory, or a fresh one, with what the source says must be in it. A
+ * signal that asks hutch to end removes what was copied. `owner` is whose it shall be, if not the caller's. Returns what the caller may not read, which is left out.
  */
-export async function copyBuild(kept: string, build: string, variables: BuildVariables): Promise<CopyResult> {
+export async function copyBuild(
+  source: BuildSource,
+  build: string,
+  owner: CopyOptions["owner"],
+): Promise<readonly Skipped[]> {
+  if (source.kept === undefined) {
+    mkdirSync(build, { mode: 0o700 });
+    writeFiles(source, build);
+    return [];
+  }
   const abort = new AbortController();
   const stops = ENDING.map((name) => {
     const stop = () => abort.abort(new HutchError("interrupted", { exitCode: EXIT.signalBase + SIGNALS[name] }));
@@ -25,21 +33,34 @@ export async function copyBuild(kept: string, build: string, variables: BuildVar
   });
   const progress = progressLine();
   try {
-    const result = await copyTree(kept, build, { progress: progress.show, signal: abort.signal });
+    const options = {
+      progress: progress.show,
+      signal: abort.signal,
+      unreadable: "skip",
+      ...(owner === undefined ? {} : { owner }),
+    } as const;
+    const { skipped } = await copyTree(source.kept, build, options);
     chmodSync(build, (lstatSync(build).mode & 0o7777) | 0o700);
-    if (variables.buildTop !== "/build") writeVariables(kept, build, variables);
-    return result;
+    writeFiles(source, build, owner);
+    return skipped.filter(({ path, why }) => why === "permission denied" && path !== "env-vars");
   } finally {
     progress.clear();
     stops.forEach((stop) => stop());
   }
 }
 
-function writeVariables(kept: string, build: string, { buildTop, variables }: BuildVariables): void {
-  const mapped = mapDirectory(mapDirectory(variables, buildTop, "/build"), kept, "/build");
-  const path = `${build}/env-vars`;
-  rmSync(path, { force: true }); // it may be another name of a file that is to stay
-  writeFileSync(path, encodeBytes(formatEnvVars(mapped)), { flag: "wx", mode: 0o600 });
+function writeFiles({ envVars, files }: BuildSource, build: string, owner?: CopyOptions["owner"]): void {
+  const write = (path: string, text: string, mode: number) => {
+    writeFileSync(path, encodeBytes(text), { flag: "wx", mode });
+    if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
+  };
+  for (const { name, content } of files) {
+    if (lstatSync(`${build}/${name}`, { throwIfNoEntry: false }) === undefined)
+      write(`${build}/${name}`, content, 0o644);
+  }
+  if (envVars === undefined) return;
+  rmSync(`${build}/env-vars`, { force: true }); // it may be another name of a file that is to stay
+  write(`${build}/env-vars`, envVars, 0o600);
 }
 
 /** A line on a terminal that tells how far copying is, once it takes longer than a second. */

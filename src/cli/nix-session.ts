@@ -1,28 +1,45 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
-import { MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { chmodSync, lchownSync, realpathSync } from "node:fs";
+import { dirname } from "node:path";
+import { encodeBytes, oneLine } from "../bytes.ts";
+import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
+import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
-import { pathStatus } from "../libc/files.ts";
-import { type BuildVariables, type KeptBuild } from "../nix/kept-build.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
+import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
+import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
-import { buildSandbox, commandArguments } from "../nix/sandbox.ts";
+import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
 import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
-import type { HostPath } from "../spec.ts";
+import type { HostPath, Mount } from "../spec.ts";
 import type { Plan } from "../step.ts";
+import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
+import { type Exact, exactFilter, exactRules, findExact, makeStore, networkFiles, type Owner } from "./nix-exact.ts";
+import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
+import { formatVerification } from "./nix-verify.ts";
 import { planFor } from "./run.ts";
 
 /** What a session is entered with. */
 export interface Session {
   readonly store: Store;
-  readonly kept: KeptBuild;
-  readonly variables: BuildVariables;
+  readonly source: BuildSource;
+  /** Empty for a shell. */
   readonly command: readonly string[];
   readonly hostNetwork: boolean;
+  /** Host path to keep the copy in; undefined when it is thrown away. */
+  readonly keep: string | undefined;
+  readonly log: string | undefined;
+  /** Whether changes are shown at the end, and products of the build among them. */
+  readonly diff: boolean;
+  readonly products: boolean;
+  /** Whether the store and the rules are as Nix has them, not as hutch would. */
+  readonly exact: boolean;
 }
 
 /** Where sessions keep their copies. */
@@ -33,45 +50,147 @@ export function temporaryDirectory(): string {
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
 export async function enterSession(session: Session, self: Self): Promise<never> {
+  const { store, source, keep, command } = session;
+  const { kept } = source;
+  if (keep !== undefined && exists(keep))
+    throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
+  if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
+  checkOutside(parent, session, `TMPDIR=${parent}`);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
+  const build = keep ?? `${directory}/build`;
+  let copied = false;
   try {
-    const build = `${directory}/build`;
-    await copyBuild(session.kept.directory, build, session.variables);
-    const end: SessionEnd = { directory };
-    const then = ["end-nix-session", JSON.stringify(end)];
-    return launchAndThen(await sessionPlan(session, build), self, then, []);
+    const exact = session.exact ? findExact(store, source) : undefined;
+    const owner = exact === undefined ? undefined : ownerOf(source);
+    const shell =
+      command.length > 0
+        ? undefined
+        : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0), outside: session.exact });
+    if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
+    const unreadable = await copyBuild(source, build, owner);
+    copied = true;
+    if (exact !== undefined) chmodSync(build, 0o700); // kept directories are opened only when they are kept
+    const closure = exact && (await makeStore(store, exact, `${directory}/store`, owner));
+    for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
+    for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
+    const plan = await sessionPlan({ session, build, shell, exact, closure, owner });
+    for (const line of shell?.lines ?? []) say(line);
+    const end: SessionEnd = {
+      directory,
+      kept,
+      build,
+      keep,
+      diff: session.diff,
+      products: session.products,
+      tells: shell !== undefined || isTerminal(2),
+      terminal: shell !== undefined && isTerminal(0),
+    };
+    return launchAndThen(plan, self, ["end-nix-session", JSON.stringify(end)], [`PATH=${DEFAULT_PATH}`]);
   } catch (error) {
     removeTree(directory);
+    if (copied && keep !== undefined) removeTree(keep);
     throw error;
   }
 }
 
-async function sessionPlan(session: Session, build: string): Promise<Plan> {
-  const { store, variables, command } = session;
-  const seccomp = await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] });
-  const nix = onHost(store, "/nix");
+function say(line: string): void {
+  writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+}
+
+function tellUnreadable(skipped: readonly Skipped[], kept: string | undefined): readonly string[] {
+  const [first] = skipped;
+  if (first === undefined || kept === undefined) return [];
+  const more = skipped.length === 1 ? "" : ` and ${skipped.length - 1} more`;
+  return [`${kept}/${first.path}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
+}
+
+/** Nothing is ever written into the kept directory or the store. @throws UsageError */
+function checkOutside(directory: string, { source, store }: Session, from: string): void {
+  const real = realPath(directory);
+  for (const place of [source.kept, realPath(onHost(store, "/nix"))]) {
+    if (place === undefined) continue;
+    if (real === place || real.startsWith(`${place}/`))
+      throw new UsageError(`${directory} is in ${place}, which is never written to`, { from });
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // said when it is used
+  }
+}
+
+/** What `--verify` says, without making anything. */
+export function verifySession(store: Store, source: BuildSource, exactly: boolean): string {
+  const exact = exactly ? findExact(store, source) : undefined;
+  const owner = keptOwner(source);
+  const ids = (exactly ? ownerOf(source) : undefined) ?? { uid: rawCall("geteuid"), gid: rawCall("getegid") };
+  return formatVerification({ exact, ids, owner, kvm: exactly ? mayWrite("/dev/kvm") : exists("/dev/kvm") });
+}
+
+interface Prepared {
+  readonly session: Session;
+  readonly build: string;
+  readonly shell: PreparedShell | undefined;
+  readonly exact: Exact | undefined;
+  readonly closure: readonly Mount[] | undefined;
+  readonly owner: Owner | undefined;
+}
+
+async function sessionPlan({ session, build, shell, exact, closure, owner }: Prepared): Promise<Plan> {
+  const { store, source, command } = session;
+  const { variables } = source;
+  const [uid, gid] = [owner?.uid ?? rawCall("geteuid"), owner?.gid ?? rawCall("getegid")];
+  // A map that leads to the machine's root leaves the mounts as the only wall, whatever Nix does.
+  const covers = exact === undefined || uid === 0;
+  const shellPath = exact === undefined ? variables.shell : exact.shell;
+  const network = exact?.fixedOutput === true ? networkFiles() : [];
   return planFor(
     buildSandbox({
-      nix: nix as HostPath,
-      covered: socketDirectories(store),
-      shell: onHost(store, variables.shell) as HostPath,
+      store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
+      shell: shellPath === undefined ? undefined : (onHost(store, shellPath) as HostPath),
       build: build as HostPath,
-      kvm: exists("/dev/kvm"),
-      uid: rawCall("geteuid"),
-      gid: rawCall("getegid"),
-      seccomp,
-      args: commandArguments(variables.shell, command),
-      env: [],
-      more: [],
-      hostNetwork: session.hostNetwork,
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
-      words: {},
+      kvm: exact === undefined ? exists("/dev/kvm") : mayWrite("/dev/kvm"),
+      uid,
+      gid,
+      startAs: owner,
+      seccomp:
+        exact === undefined
+          ? await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] })
+          : exactFilter(exact),
+      args: shell?.args ?? commandArguments(variables.shell, command),
+      env: shell?.env ?? [],
+      more: [...network, ...(shell?.mounts ?? [])],
+      hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
+      maskedPaths: covers ? MASKED_PATHS : [],
+      readonlyPaths: covers ? READONLY_PATHS : [],
+      exact: exact && exactRules(keptOwner(source)?.uid !== rawCall("geteuid")),
     }),
   );
 }
+
+/** Whose the kept directory is; undefined for a build that has not failed yet. */
+function keptOwner({ kept }: BuildSource): Owner | undefined {
+  const status = kept === undefined ? 0 : pathStatus(kept);
+  return typeof status === "number" ? undefined : { uid: status.uid, gid: status.gid };
+}
+
+/** Started by root, Nix's builder is the user that owns the kept directory; undefined to stay who we are. */
+function ownerOf(source: BuildSource): Owner | undefined {
+  const owner = rawCall("geteuid") === 0 ? keptOwner(source) : undefined;
+  return owner?.uid === 0 ? undefined : owner;
+}
+
+/** Nix shows /dev/kvm to builders when it may use it itself (system-features). */
+const mayWrite = (path: string): boolean => {
+  const descriptor = rawCall("openat", AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (descriptor >= 0) rawCall("close", descriptor);
+  return descriptor >= 0;
+};
 
 const exists = (path: string): boolean => typeof pathStatus(path) !== "number";
 

@@ -9,9 +9,9 @@ import type { Written } from "../rootfs/tree-writer.ts";
 import type { Command } from "./command.ts";
 import { hostClosure } from "./host-closure.ts";
 import { all, has, last, parseMixed } from "./options.ts";
-import { oneLine } from "../bytes.ts";
 import { print } from "./report.ts";
-import { tidyPath } from "./values.ts";
+import { tidyPath } from "../build-spec.ts";
+import { oneLine } from "../bytes.ts";
 
 const OPTIONS = {
   add: { type: "string", valueHint: "PROGRAM", description: "a program with what it needs (repeatable)" },

@@ -1,18 +1,20 @@
 /** `hutch run`'s command line → Spec. */
 
 import type { ArgsDef } from "citty";
+import { buildSpec } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
-import { HutchError, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readText, readTextInside, linkTarget } from "../libc/files.ts";
+import { isTerminal, readFile, readText, linkTarget } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
-import type { HostPath, Mount, NamespaceName, Root, SandboxPath, Spec } from "../spec.ts";
+import type { Mount, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
 import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { chooseRights } from "./security-options.ts";
+import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
 import * as values from "./values.ts";
 
 /** What docker's options that hutch has no use for are answered with. */
@@ -41,7 +43,7 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   if (rootWord === undefined)
     throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
   const command = rest[0] === "--" ? rest.slice(1) : rest;
-  if (command.length === 0)
+  if (command.length === 0 && !isImageName(rootWord))
     throw new UsageError("COMMAND is missing", {
       from: rootWord,
       hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]",
@@ -50,55 +52,48 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   return { parsed, rootWord, command };
 }
 
+/** A Spec, and the descriptors that the launcher must keep open for it. */
+export interface PreparedRun {
+  readonly spec: Spec;
+  readonly held: readonly number[];
+}
+
 /** The Spec of a run. Reads the caller's environment, --env-file, the root's passwd and group, and programs to add. */
-export async function runSpec({ parsed, rootWord, command }: RunRequest): Promise<Spec> {
+export async function runSpec(
+  { parsed, rootWord, command: given }: RunRequest,
+  opened?: ShownRoot,
+): Promise<PreparedRun> {
   const cwd = process.cwd();
-  const root = parseRoot(parsed, rootWord, cwd);
+  const shown = opened ?? (await openRoot(parsed, rootWord, cwd));
+  const { root, config } = shown;
+  const command = await commandOf(parsed, given, config);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
-  const user = findUser(parsed, root);
-  const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd));
+  const user = findUser(parsed, shown);
+  const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd), config?.Env ?? []);
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
-  const network = oneOf(parsed, "network", ["none", "host"], "none");
-  const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
-    (name) => name !== "network" || network === "none",
-  );
-  if (timeOffset !== undefined) namespaces.push("time");
-  const userns = oneOf(parsed, "userns", ["auto"], "auto");
-  const workdir = last(parsed, "workdir");
-  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
-  return {
+  const spec = buildSpec({
     root,
-    process: {
-      ...(has(parsed, "tty") ? { terminal: true } : {}),
-      args: command,
-      env,
-      searchPath: path === "" ? [] : path.split(":"),
-      cwd: workingDirectory(workdir?.value ?? "/"),
-      uid: user.uid,
-      gid: user.gid,
-      additionalGids: user.additionalGids,
-      umask: defaults.DEFAULT_UMASK,
-      capabilities: rights.capabilities,
-      rlimits: all(parsed, "ulimit").map(values.parseUlimit),
-      noNewPrivileges: true,
-      seccomp: rights.seccomp,
-      ...(rights.seccompFlags.length === 0 ? {} : { seccompFlags: rights.seccompFlags }),
-      preserveFds: preserveFds(parsed),
-    },
+    image: config !== undefined,
+    command,
+    env,
+    user,
+    workdir: last(parsed, "workdir")?.value ?? (config?.WorkingDir || "/"),
     hostname,
     domainname: last(parsed, "domainname")?.value ?? defaults.DEFAULT_DOMAINNAME,
-    mounts: await mountsOf(parsed, root, hostname, env, cwd),
-    namespaces,
-    idMap: has(parsed, "userns") && userns === "auto" ? "range" : "default",
+    network: oneOf(parsed, "network", ["none", "host"], "none"),
+    mounts: await mountsOf(parsed, shown, env, cwd),
+    idMap: has(parsed, "userns") && oneOf(parsed, "userns", ["auto"], "auto") === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
-    maskedPaths: rights.maskedPaths,
-    readonlyPaths: rights.readonlyPaths,
-    security: rights.security,
+    rights,
+    rlimits: all(parsed, "ulimit").map(values.parseUlimit),
+    preserveFds: preserveFds(parsed),
+    terminal: has(parsed, "tty"),
     init,
     words: wordsOf(parsed),
-  };
+  });
+  return { spec, held: shown.held };
 }
 
 /** Fields of the Spec by the options that fill them, for errors. */
@@ -129,34 +124,27 @@ function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
   return words;
 }
 
-/** ROOT: a directory when it looks like a path, `scratch`, else an image. */
-function parseRoot(parsed: Parsed, word: string, cwd: string): Root {
-  const readonly = last(parsed, "read-only");
-  const writable = last(parsed, "writable");
-  if (readonly !== undefined && writable !== undefined)
-    throw new UsageError("--read-only and --writable contradict each other");
-  if (word === "") throw new UsageError("ROOT is empty");
-  if (word === "scratch") {
-    if (writable !== undefined)
-      throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
-    return { kind: "scratch", readonly: readonly !== undefined, from: word };
+/** COMMAND, with an image's Entrypoint and Cmd by moby's rules. */
+async function commandOf(
+  parsed: Parsed,
+  command: readonly string[],
+  config: ShownRoot["config"],
+): Promise<readonly string[]> {
+  const entrypoint = last(parsed, "entrypoint");
+  if (config === undefined) {
+    if (entrypoint !== undefined) throw new UsageError("only an image has an entrypoint", { from: entrypoint.words });
+    return command;
   }
-  if (!word.startsWith("/") && !/^\.\.?(\/|$)/.test(word)) {
-    throw new HutchError(`there is no image ${JSON.stringify(word)}: this hutch does not have images yet`, {
-      from: word,
-      hint: `for a directory write ./${word}; for an empty root, scratch`,
-    });
-  }
-  const path = values.hostPath(word, cwd, word);
-  if (readonly !== undefined) return { kind: "bind", path, readonly: true, from: `${readonly.words} ${word}` };
-  if (writable !== undefined) return { kind: "bind", path, readonly: false, from: `${writable.words} ${word}` };
-  return { kind: "overlay", lower: [path], from: word };
+  const { mergeImageConfig } = await import("../image/config.ts");
+  return mergeImageConfig(config, { command, ...(entrypoint === undefined ? {} : { entrypoint: entrypoint.value }) })
+    .args;
 }
 
-function findUser(parsed: Parsed, root: Root): ResolvedUser {
+function findUser(parsed: Parsed, { read, config }: ShownRoot): ResolvedUser {
   const given = last(parsed, "user");
-  if (given === undefined) return { uid: 0, gid: 0, additionalGids: [], home: "/root" };
-  return resolveUser(given.value, rootFile(root, "/etc/passwd"), rootFile(root, "/etc/group"), given.words);
+  const word = given?.value ?? (config?.User || undefined);
+  if (word === undefined) return { uid: 0, gid: 0, additionalGids: [], home: "/root" };
+  return resolveUser(word, read("/etc/passwd"), read("/etc/group"), given?.words ?? "the image's User");
 }
 
 /** The default PATH, and behind it where programs added by name come from (~/.local/bin, a version manager's, …). */
@@ -180,7 +168,13 @@ function callerPath(): string {
   );
 }
 
-function environment(parsed: Parsed, hostname: string, home: string, path: string): readonly string[] {
+function environment(
+  parsed: Parsed,
+  hostname: string,
+  home: string,
+  path: string,
+  image: readonly string[],
+): readonly string[] {
   const caller = ownEnvironment();
   const term = caller.find((entry) => entry.startsWith("TERM="));
   const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
@@ -188,7 +182,7 @@ function environment(parsed: Parsed, hostname: string, home: string, path: strin
   const files = all(parsed, "env-file").flatMap(({ value, words }) =>
     values.parseEnvFile(readEnvFile(value, words), words),
   );
-  return values.mergeEnvironment(base, [...files, ...all(parsed, "env")], caller);
+  return values.mergeEnvironment([...base, ...image], [...files, ...all(parsed, "env")], caller);
 }
 
 function readEnvFile(path: string, words: string): string {
@@ -200,11 +194,6 @@ function readEnvFile(path: string, words: string): string {
 function chooseInit(parsed: Parsed): boolean {
   if (has(parsed, "init") && has(parsed, "no-init")) throw new UsageError("--init and --no-init contradict each other");
   return !has(parsed, "no-init");
-}
-
-/** Tidy when it is absolute; anything else is left for validate.ts to refuse. */
-function workingDirectory(word: string): SandboxPath {
-  return (word.startsWith("/") ? values.tidyPath(word) || "/" : word) as SandboxPath;
 }
 
 /** How many descriptors to pass on; each must be open, and meant to be inherited. */
@@ -229,69 +218,45 @@ function isInherited(descriptor: number): boolean {
   return typeof target === "string" && target !== "anon_inode:[eventpoll]";
 }
 
-/** Mounts in order: what every root has, then programs, then the user's, so that the user's can cover the others. */
+/** Mounts in order: programs, then the user's, so that the user's can cover the others. */
 async function mountsOf(
   parsed: Parsed,
-  root: Root,
-  hostname: string,
+  shown: ShownRoot,
   env: readonly string[],
   cwd: string,
 ): Promise<readonly Mount[]> {
-  const from = "default";
-  const at = (path: string) => path as SandboxPath;
-  const base: Mount[] = [];
-  if (root.kind === "scratch") {
-    for (const [path, mode] of defaults.SCRATCH_DIRECTORIES)
-      base.push({ type: "directory", destination: at(path), mode, from });
-    for (const [path, content] of defaults.scratchFiles(hostname)) {
-      base.push({ type: "file", destination: at(path), content, mode: 0o644, from });
-    }
-  }
-  base.push({ type: "proc", destination: at("/proc"), from }, { type: "dev", destination: at("/dev"), from });
   const programs = all(parsed, "add");
   const paths = all(parsed, "add-path");
-  const network = await networkFiles(parsed, root);
-  const nsswitch = network.length > 0 ? (readText("/etc/nsswitch.conf") ?? "") : rootFile(root, "/etc/nsswitch.conf");
+  const network = await networkFiles(parsed, shown);
+  const nsswitch = network.length > 0 ? (readText("/etc/nsswitch.conf") ?? "") : shown.read("/etc/nsswitch.conf");
   const added =
-    programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, root, env, nsswitch, cwd);
+    programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, shown, env, nsswitch, cwd);
   const given: readonly Mount[] = [
     ...all(parsed, "tmpfs").map(values.parseTmpfs),
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
-  return [...base, ...network, ...added, ...given];
+  return [...network, ...added, ...given];
 }
 
 /** With the host's network its resolver's files too, where the root is one of hutch's own to put them. */
-async function networkFiles(parsed: Parsed, root: Root): Promise<readonly Mount[]> {
+async function networkFiles(parsed: Parsed, { root, look }: ShownRoot): Promise<readonly Mount[]> {
   const given = last(parsed, "network");
   if (given?.value !== "host" || root.kind === "bind") return [];
   const { networkMounts } = await import("../rootfs/network-files.ts");
-  return networkMounts(directoryOf(root), given.words);
+  return networkMounts(look, given.words);
 }
 
 /** Programs and paths of the host; the code for it is only loaded when they are asked for. */
 async function hostPrograms(
   programs: readonly Occurrence[],
   paths: readonly Occurrence[],
-  root: Root,
+  { look }: ShownRoot,
   env: readonly string[],
   nsswitch: string,
   cwd: string,
 ): Promise<readonly Mount[]> {
   const { closureMounts, programsClosure } = await import("../rootfs/host-programs.ts");
   const closure = programsClosure({ programs, paths, search: { path: callerPath(), cwd }, env, nsswitch });
-  return closureMounts(closure, directoryOf(root));
-}
-
-/** Text of a file that the root will have, empty when it has none. */
-function rootFile(root: Root, path: string): string {
-  const directory = directoryOf(root);
-  if (directory !== undefined) return readTextInside(directory, path) ?? "";
-  return defaults.scratchFiles(defaults.DEFAULT_HOSTNAME).find(([name]) => name === path)?.[1] ?? "";
-}
-
-function directoryOf(root: Root): HostPath | undefined {
-  if (root.kind === "scratch") return undefined;
-  return root.kind === "overlay" ? root.lower.at(-1) : root.path;
+  return closureMounts(closure, look);
 }

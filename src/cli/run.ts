@@ -8,7 +8,7 @@ import type { Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
-import { oneOf, parseOptions } from "./options.ts";
+import { has, oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, runSpec } from "./run-spec.ts";
@@ -33,7 +33,18 @@ async function help(name: string, description: string, argv: readonly string[], 
 export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
-    return launch(planFor(await runSpec(parseRun(argv))), self);
+    const request = parseRun(argv);
+    const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
+    if (!has(request.parsed, "json")) {
+      const { spec, held } = await runSpec(request);
+      return launch(planFor(spec), self, { held, parent });
+    }
+    const { openOutput, reportingTo } = await import("./json-output.ts");
+    const outputFd = openOutput(request.parsed);
+    return reportingTo(outputFd, async () => {
+      const { spec, held } = await runSpec(request);
+      return launch(planFor(spec), self, { held, parent, outputFd });
+    });
   },
 };
 
@@ -49,7 +60,7 @@ export const showPlan: Command = {
     const request = parseRun(argv, PLAN_OPTIONS);
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const spec = await runSpec(request);
+    const { spec } = await runSpec(request);
     const made = planFor(spec);
     print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;

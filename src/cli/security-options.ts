@@ -1,5 +1,6 @@
 /** `--security`, `--seccomp`, `--seccomp-fd`, `--cap-add` and `--cap-drop` → what the Spec says of rights. */
 
+import type { Rights } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ARCH, rawCall, systemError } from "../libc/call.ts";
@@ -10,16 +11,6 @@ import { profileFilter } from "../process/filter.ts";
 import { masksProc, SECURITY_PROFILES } from "../process/security.ts";
 import type { SeccompFlag, SecurityProfile } from "../spec.ts";
 import { all, last, type Occurrence, oneOf, type Parsed } from "./options.ts";
-
-/** What the options come to. */
-export interface Rights {
-  readonly security: SecurityProfile;
-  readonly capabilities: readonly string[];
-  readonly seccomp: Uint8Array | undefined;
-  readonly seccompFlags: readonly SeccompFlag[];
-  readonly maskedPaths: readonly string[];
-  readonly readonlyPaths: readonly string[];
-}
 
 /** More than any filter or profile has: docker's is 20 KB, the kernel's limit for a compiled one 32 KB. */
 const MOST_BYTES = 1 << 20;

@@ -1,5 +1,6 @@
 /** Values of options, parsed: volumes, mounts, limits, users, environment files. Pure; errors quote the user's words. */
 
+import { tidyPath } from "../build-spec.ts";
 import { UsageError } from "../errors.ts";
 import { RLIMITS } from "../libc/constants.ts";
 import type { HostPath, Mount, MountAttribute, Rlimit, SandboxPath, TimeOffsets } from "../spec.ts";
@@ -7,12 +8,6 @@ import type { Occurrence } from "./options.ts";
 
 const ATTRIBUTES: readonly MountAttribute[] = ["ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"];
 const isAttribute = (word: string): word is MountAttribute => (ATTRIBUTES as readonly string[]).includes(word);
-
-/** A path in the one form that is compared: no double slash, no `.`, no slash at the end. */
-export function tidyPath(path: string): string {
-  const names = path.split("/").filter((name) => name !== "" && name !== ".");
-  return (path.startsWith("/") ? "/" : "") + names.join("/");
-}
 
 /** A host path: absolute as it is, `.` and `..` relative to `cwd`. @throws UsageError for a bare word */
 export function hostPath(word: string, cwd: string, from: string): HostPath {

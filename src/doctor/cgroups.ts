@@ -54,55 +54,72 @@ function unescape(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
-/** A line for each controller: version, directory, whether cgroups can be made there (tried by access(2), nothing is made). */
+/** What is asked of the machine. */
+export interface Seen {
+  readonly uid: number;
+  /** Text of a file, undefined when there is none. */
+  readonly read: (path: string) => string | undefined;
+  /** Whether a file may be written: 0, or minus the error number (access(2): nothing is made or changed). */
+  readonly writable: (path: string) => number;
+  /** Whether systemd runs the machine. */
+  readonly systemd: boolean;
+}
+
+/** A line for each controller: its version, directory, and whether cgroups can be made there. */
 export function cgroupFindings(uid: number): readonly Finding[] {
-  const memberships = parseMemberships(readText("/proc/self/cgroup") ?? "", readText("/proc/self/mountinfo") ?? "");
+  return judgeCgroups({
+    uid,
+    read: readText,
+    writable: (path) => rawCall("faccessat2", AT_FDCWD, path, W_OK, AT_EACCESS),
+    systemd: typeof pathStatus("/run/systemd/system") !== "number",
+  });
+}
+
+/** The findings from what is seen. Pure but for what `seen` does. */
+export function judgeCgroups(seen: Seen): readonly Finding[] {
+  const memberships = parseMemberships(seen.read("/proc/self/cgroup") ?? "", seen.read("/proc/self/mountinfo") ?? "");
   const second = memberships.find(({ version }) => version === 2);
   const unified = second?.directory;
-  const delegated = words(readText(`${unified}/cgroup.controllers`));
+  const delegated = unified === undefined ? [] : words(seen.read(`${unified}/cgroup.controllers`));
   return CONTROLLERS.map((name): Finding => {
-    const first = memberships.find(({ controllers }) => controllers.includes(VERSION_1_NAME[name] ?? name));
+    const old = VERSION_1_NAME[name] ?? name;
+    const first = memberships.find(({ controllers }) => controllers.includes(old));
     const finding = { id: `cgroup-${name}`, name: `cgroup: ${name}` };
     if (first !== undefined) {
       const { directory } = first;
-      if (directory !== undefined) return { ...finding, ...judge(first, directory, [""], uid) };
-      const mend = `mount -t cgroup -o ${VERSION_1_NAME[name] ?? name} cgroup /sys/fs/cgroup/${VERSION_1_NAME[name] ?? name}`;
+      if (directory !== undefined) return { ...finding, ...judge(seen, first, directory, [""]) };
+      const mend = `mount -t cgroup -o ${old} cgroup /sys/fs/cgroup/${old}`;
       return { ...finding, status: "no", detail: "version 1, not mounted", mend };
     }
     if (second === undefined || unified === undefined) {
-      return {
-        ...finding,
-        status: "no",
-        detail: "no hierarchy is mounted",
-        mend: "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-      };
+      const mend = "mount -t cgroup2 cgroup2 /sys/fs/cgroup";
+      return { ...finding, status: "no", detail: "no hierarchy is mounted", mend };
     }
     if (!delegated.includes(name)) {
       const detail = `version 2, not among the controllers of ${unified}`;
-      return { ...finding, status: "no", detail, mend: delegation(unified, uid) };
+      return { ...finding, status: "no", detail, mend: delegation(seen, unified, second.mounted ?? "") };
     }
-    return { ...finding, ...judge(second, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"], uid) };
+    return { ...finding, ...judge(seen, second, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"]) };
   });
 }
 
 /** Whether all of these files of a cgroup may be written. */
 function judge(
-  { version, mounted }: Membership,
+  seen: Seen,
+  { version, mounted = "" }: Membership,
   directory: string,
   files: readonly string[],
-  uid: number,
 ): Pick<Finding, "status" | "detail" | "mend"> {
   for (const file of files) {
-    const result = rawCall("faccessat2", AT_FDCWD, `${directory}${file}`, W_OK, AT_EACCESS);
+    const result = seen.writable(`${directory}${file}`);
     if (result === 0) continue;
     const { name, meaning } = errnoText(-result);
     const detail = `version ${version}, ${directory}${file}: ${name} ${meaning}`;
-    const mend = name === "EROFS" ? `mount -o remount,rw ${mounted}, or a container that has it writable` : undefined;
-    return {
-      status: "no",
-      detail,
-      mend: mend ?? (version === 2 ? delegation(directory, uid) : ownership(directory, uid)),
-    };
+    if (name === "EROFS") {
+      return { status: "no", detail, mend: `mount -o remount,rw ${mounted}, or a container that has it writable` };
+    }
+    const mend = version === 2 ? delegation(seen, directory, mounted) : ownership(directory, seen.uid);
+    return { status: "no", detail, mend };
   }
   return { status: "yes", detail: `version ${version}, ${directory}` };
 }
@@ -111,14 +128,16 @@ function ownership(directory: string, uid: number): string {
   return `as root: mkdir ${directory}/hutch && chown -R ${uid} ${directory}/hutch`;
 }
 
-/** How a cgroup of version 2 is given to somebody. */
-function delegation(directory: string, uid: number): string {
-  const systemd = typeof pathStatus("/run/systemd/system") !== "number";
+/**
+ * How a cgroup of version 2 gets controllers and an owner (cgroups(7), "Delegating a hierarchy"). At the top of what is
+ * mounted nobody above can hand controllers down but whoever mounted it.
+ */
+function delegation({ uid, systemd }: Seen, directory: string, mounted: string): string {
   if (systemd) return `systemd-run ${uid === 0 ? "" : "--user "}--scope -p Delegate=yes hutch …`;
+  if (uid !== 0) return ownership(directory, uid);
+  if (directory === mounted) return "a kernel or container that has this controller for version 2";
   const above = directory.slice(0, directory.lastIndexOf("/"));
-  return uid === 0
-    ? `echo "+cpu +cpuset +io +memory +pids" > ${above.endsWith("/sys/fs") ? directory : above}/cgroup.subtree_control`
-    : ownership(directory, uid);
+  return `echo "+cpu +cpuset +io +memory +pids" > ${above}/cgroup.subtree_control`;
 }
 
 function words(text: string | undefined): readonly string[] {

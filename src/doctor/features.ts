@@ -62,7 +62,7 @@ export async function idmappedFinding({ executor, root, ids, directory, first }:
   );
 }
 
-/** Landlock's version of its interface (landlock(7)); hutch does not use it yet. */
+/** Landlock's version of its interface (landlock(7)), which the strict security profile needs. */
 export function landlockFinding(): Finding {
   const [id, name] = ["landlock", "landlock"];
   const version = rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION);

@@ -6,6 +6,7 @@ import { HutchError, EXIT, SystemError } from "../errors.ts";
 import { describeStep } from "../explain.ts";
 import { errnoText } from "../libc/errno.ts";
 import type { Step } from "../step.ts";
+import { ACCOUNT, ACCOUNT_OFFSET } from "./account.ts";
 import { hintFor } from "./hints.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import { operationName, RECORD, RECORD_WORDS, recordAt } from "./program.ts";
@@ -17,13 +18,13 @@ export interface Context {
   readonly assembled: Assembled;
 }
 
-const REPORT_BYTES = 16;
+const REPORT_BYTES = ACCOUNT_OFFSET + ACCOUNT.bytes;
 
 /** The report's room, then the context as JSON. Arguments, environment and contents of the program are left out. */
 export function encodeContext({ steps, assembled: { program, marks } }: Context): Uint8Array {
   const brief = steps.map((step) => {
     if (step.op === "exec") return { ...step, args: [], env: [] };
-    if (step.op === "seccomp") return { ...step, filter: [] };
+    if (step.op === "seccomp") return { ...step, filter: { length: step.filter.length } };
     return step.op === "file" ? { ...step, content: "" } : step;
   });
   const operations: (number | undefined)[] = [];
@@ -41,7 +42,7 @@ interface StoredContext {
   readonly arch: Arch;
 }
 
-/** The error that a report stands for: 16 bytes {record address, -errno}, then the context. Never throws. */
+/** The error that a report stands for: 16 bytes {record address, -errno}, the account, the context. Never throws. */
 export function decodeFailure(bytes: Uint8Array): HutchError {
   try {
     return explainReport(bytes);
@@ -70,9 +71,10 @@ export function explainFailure(step: Step | undefined, call: string, errno: numb
   const hint = hintFor(step, call, name);
   const what = describeStep(step);
   if (step.op === "hold-ids" && step.through === "newuidmap" && call === "close") {
-    return new HutchError(`${what}: refused`, { from: step.why, ...(hint === undefined ? {} : { hint }) });
+    return new HutchError(`${what}: refused`, { step: what, from: step.why, ...(hint === undefined ? {} : { hint }) });
   }
   return new SystemError(`${what}: ${call}`, errno, name, meaning, {
+    step: what,
     from: step.why,
     ...(hint === undefined ? {} : { hint }),
   });
@@ -82,11 +84,12 @@ export function explainFailure(step: Step | undefined, call: string, errno: numb
 function explainExec(step: Extract<Step, { op: "exec" }>, errno: number): HutchError {
   const { name, meaning } = errnoText(errno);
   const { command } = step;
+  const what = { step: describeStep(step), errno, code: name };
   if (name === "ENOENT" || name === "ENOTDIR") {
     const hint = command.includes("/")
       ? "not in the root, or its interpreter or dynamic loader is not (see --add)"
       : "not in any directory of the sandbox's PATH (see --add)";
-    return new HutchError(`${command}: command not found`, { exitCode: EXIT.notFound, hint });
+    return new HutchError(`${command}: command not found`, { ...what, exitCode: EXIT.notFound, hint });
   }
   const hint =
     name === "ENOEXEC"
@@ -95,6 +98,7 @@ function explainExec(step: Extract<Step, { op: "exec" }>, errno: number): HutchE
         ? "not executable, a directory, or on a noexec mount"
         : undefined;
   return new HutchError(`${command}: cannot be executed: ${name} ${meaning}`, {
+    ...what,
     exitCode: EXIT.notExecutable,
     ...(hint === undefined ? {} : { hint }),
   });

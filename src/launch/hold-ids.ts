@@ -20,7 +20,7 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   const { asm, arch } = l;
   const pipe = { read: asm.cell(), write: asm.cell() };
   const [holder, directory, name] = [asm.cell(), asm.cell(), asm.cell(16)];
-  const [inside, gone] = [asm.label(), asm.label()];
+  const [inside, leave, gone] = [asm.label(), asm.label(), asm.label()];
   const failed = asm.failure;
   makePipe(asm, pipe.read, pipe.write);
   asm.call("clone", [c.CLONE_FLAGS.user | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: holder, onZero: inside });
@@ -38,13 +38,15 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   asm.call("kill", [content(holder), c.SIGNALS.SIGKILL]);
   asm.call("waitid", [c.P_PID, content(holder), 0, c.WEXITED, 0], { next: gone });
 
-  // The holder: says its name and sleeps. It must not outlive a launcher that is killed meanwhile.
+  // The holder: says its name and sleeps. It must not outlive a launcher that is killed meanwhile: one that died before
+  // the signal was asked for has closed the pipe, and then the name cannot be written (EPIPE; SIGPIPE is blocked).
   asm.place(inside);
-  asm.failure = undefined;
+  asm.failure = leave;
   asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL], { onError: "ignore" });
   asm.call("close", [content(pipe.read)]);
   tellName(asm, pipe.write);
   asm.call("ppoll", [0, 0, asm.words(10, 0), 0, 8], { onError: "ignore" });
+  asm.place(leave);
   asm.call("exit_group", [0], { onError: "ignore" });
   asm.failure = failed;
   asm.place(gone);

@@ -13,7 +13,7 @@ import type { Plan } from "../step.ts";
 import { type Keeping, keeperProgram } from "./afterwards.ts";
 import { encodeContext } from "./failure.ts";
 import { encode } from "./program.ts";
-import { assemble } from "./supervise.ts";
+import { assemble, type Successor } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";
 
 /** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
@@ -71,9 +71,19 @@ function splitStrings(bytes: Uint8Array): readonly string[] {
   return parts;
 }
 
+/** What the launcher does beside waiting. */
+export interface LaunchOptions {
+  /** Descriptors, not close-on-exec, that stay open as long as the sandbox lives. */
+  readonly held?: readonly number[];
+  /** Where the Outcome is written as JSON when the sandbox has ended (3 or above). */
+  readonly outputFd?: number | undefined;
+  /** Pid of our parent, when the sandbox is to die with it. */
+  readonly parent?: number | undefined;
+}
+
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
-export function launch(plan: Plan, self: Self): never {
-  const { imageFd } = launcherImage(plan, self);
+export function launch(plan: Plan, self: Self, options: LaunchOptions = {}): never {
+  const { imageFd } = launcherImage(plan, self, options);
   execute(imageFd, ownArguments());
 }
 
@@ -104,14 +114,29 @@ function memoryFile(name: string, content: Uint8Array): number {
 }
 
 /** The launcher's program in memory, and the executable that it becomes to explain a failure. */
-function launcherImage(plan: Plan, self: Self): { readonly imageFd: number; readonly executableFd: number } {
+function launcherImage(
+  plan: Plan,
+  self: Self,
+  { held = [], outputFd, parent }: LaunchOptions = {},
+): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
-  // Both must survive the next execve; the launcher closes them when the program starts.
+  // All must survive the next execve; the launcher closes them when the program starts.
   const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
   const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
   const argv = pointers(ownArguments());
-  const become = { executableFd, argv: [...self.argv, "explain-failure", String(reportFd)], env: [] };
-  const assembled = assemble(plan, ARCH, { reportFd, argvBytes: argv.keep.length - 1, terminal, become });
+  const become: Successor = {
+    executableFd,
+    outputFd,
+    argv: (report, output) => [
+      ...self.argv,
+      "explain-failure",
+      String(report),
+      ...(output === undefined ? [] : [String(output)]),
+    ],
+  };
+  const account = outputFd !== undefined;
+  const argvBytes = argv.keep.length - 1;
+  const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
 }

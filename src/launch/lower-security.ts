@@ -11,7 +11,7 @@ import { field } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 type SecurityOp =
-  | ("chdir" | "drop-groups" | "check-groups" | "not-dumpable" | "securebits" | "landlock")
+  | ("chdir" | "become" | "personality" | "drop-groups" | "check-groups" | "not-dumpable" | "securebits" | "landlock")
   | ("no-new-privileges" | "seccomp");
 
 /** Fail: a call that always does, with EBADF. hints.ts knows it by this. */
@@ -82,6 +82,17 @@ export const LOWER_SECURITY: { readonly [Op in SecurityOp]: Lower<Op> } = {
     demand(l, content(first), 0x2f);
   },
 
+  personality: ({ asm }, { flags }) => asm.call("personality", [flags]),
+  become: ({ asm }, { uid, gid }) => {
+    const signal = asm.cell();
+    asm.call("prctl", [c.PR_GET_PDEATHSIG, signal, 0, 0, 0]);
+    asm.call("setgroups", [0, 0]);
+    asm.call("setresgid", [gid, gid, gid]);
+    asm.call("setresuid", [uid, uid, uid]);
+    // Both are lost with the ids: the signal by which a keeper's death is told, and the right to files below /proc/self.
+    asm.call("prctl", [c.PR_SET_PDEATHSIG, content(signal), 0, 0, 0]);
+    asm.call("prctl", [c.PR_SET_DUMPABLE, 1, 0, 0, 0]);
+  },
   "drop-groups": ({ asm }) => asm.call("setgroups", [0, 0]),
 
   "check-groups": (l, { count }) => {

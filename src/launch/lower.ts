@@ -13,8 +13,10 @@ import { LOWER_SECURITY } from "./lower-security.ts";
 import {
   close,
   EACCES,
+  EINVAL,
   ENOENT,
   ENOTDIR,
+  forgive,
   formatMappings,
   type Lower,
   type Lowering,
@@ -105,7 +107,10 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     const mask = content(asm.words(high * 2 ** 32 + low));
     asm.call("and", [content(bit), mask], { result: kept, next, onZero: drop });
     asm.place(drop);
-    asm.call("prctl", [c.PR_CAPBSET_DROP, content(number)], { onError: "ignore" });
+    const failed = asm.label();
+    asm.call("prctl", [c.PR_CAPBSET_DROP, content(number)], { result: kept, onError: failed, next });
+    asm.place(failed);
+    forgive({ asm }, kept, [EINVAL], next); // a number that this kernel does not know
     asm.place(next);
     asm.call("sub", [0, content(bit)], { result: kept });
     asm.call("sub", [content(bit), content(kept)], { result: bit }); // twice the bit

@@ -44,6 +44,7 @@ export const EROFS = -30;
 export const EOVERFLOW = -75;
 export const EACCES = -13;
 export const EEXIST = -17;
+export const EINVAL = -22;
 export const ENOTDIR = -20;
 
 export function words32(...values: readonly number[]): Uint8Array {
@@ -86,7 +87,7 @@ export function how(asm: Assembler, flags: number, resolve: number): Place {
 }
 
 /** Go to `done` when the error in `cell` is one of `errnos`, else fail with it. Written behind an error's label. */
-export function forgive(l: Lowering, cell: Place, errnos: readonly number[], done: Label): void {
+export function forgive(l: Pick<Lowering, "asm">, cell: Place, errnos: readonly number[], done: Label): void {
   for (const errno of errnos) l.asm.ifEqual(content(cell), errno, done);
   if (l.asm.failure !== undefined) l.asm.jump(l.asm.failure);
 }

@@ -42,18 +42,11 @@ export function field(asm: Assembler, structure: Place, offset: number, into: Pl
   asm.call("and", [content(into), content(asm.words(0xffffffff))], { result: into });
 }
 
-/** Keep one descriptor, moved to 3 or above, and close all others. */
-export function closeAllBut(asm: Assembler, keep: Place): void {
-  const [below, above] = [asm.cell(), asm.cell()];
-  asm.call("fcntl", [content(keep), c.F_DUPFD_CLOEXEC, 3], { result: keep });
-  asm.call("sub", [content(keep), 1], { result: below });
-  asm.call("sub", [content(keep), -1], { result: above });
-  asm.call("close_range", [0, content(below), 0], { onError: "ignore" });
-  asm.call("close_range", [content(above), -1, 0], { onError: "ignore" });
-}
-
 /** Above all that {@link keepOnly} ends with, below what any limit on open files allows. */
 const ASIDE = 24;
+
+/** The first of the numbers that {@link keepOnly} gives. */
+export const KEPT_FROM = 3;
 
 /**
  * Keep the descriptors in some cells and close all others. They become 3, 4, 5, … in this order, close-on-exec, and the
@@ -62,8 +55,8 @@ const ASIDE = 24;
 export function keepOnly(asm: Assembler, cells: readonly Place[]): void {
   for (const cell of cells) asm.call("fcntl", [content(cell), c.F_DUPFD_CLOEXEC, ASIDE], { result: cell });
   asm.call("close_range", [0, ASIDE - 1, 0]);
-  cells.forEach((cell, index) => asm.call("dup3", [content(cell), 3 + index, c.O_CLOEXEC], { result: cell }));
-  asm.call("close_range", [3 + cells.length, -1, 0]);
+  cells.forEach((cell, index) => asm.call("dup3", [content(cell), KEPT_FROM + index, c.O_CLOEXEC], { result: cell }));
+  asm.call("close_range", [KEPT_FROM + cells.length, -1, 0]);
 }
 
 /** Fork a process that does `body` and exits with 0. Errors in it are passed over unless `body` says otherwise. */

@@ -9,6 +9,7 @@ import { type Assembler, type Label, at, content } from "./assembler.ts";
 
 import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
+import { ACCOUNT, type Account, tellEnd } from "./account.ts";
 import type { TerminalWatch } from "./terminal.ts";
 
 /** Wait for any signal, interrupted or not. */
@@ -24,22 +25,24 @@ export interface Watched {
   readonly processDirectory: Place | undefined;
   /** The program's own terminal, if it has one. */
   readonly terminal: TerminalWatch | undefined;
+  /** Where to note how it ended, if that is wanted. */
+  readonly account: Account | undefined;
+  /** What comes before the exit. */
+  readonly finish: () => void;
 }
 
 /**
  * The launcher's loop. A signal that the kernel sent came from the caller's terminal: the program's process group has
  * had it already, unless it has a terminal of its own.
  */
-export function passSignals(asm: Assembler, { child, processDirectory, terminal }: Watched): void {
-  const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
-  const [signal, code, self, stopped, pid, emulated] = [
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-    asm.cell(),
-  ];
+export function passSignals(asm: Assembler, watched: Watched): void {
+  const { child, processDirectory, terminal, account } = watched;
+  const info = asm.cell(SIGINFO.size);
+  const [ended, emulated, usage] =
+    account === undefined
+      ? [asm.cell(SIGINFO.size), asm.cell(), 0]
+      : [at(account.block, ACCOUNT.info), at(account.block, ACCOUNT.emulated), at(account.block, ACCOUNT.usage)];
+  const [signal, code, self, stopped, pid] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const loop = asm.label();
   const childChanged = asm.label();
   const fromTerminal = asm.label();
@@ -70,12 +73,15 @@ export function passSignals(asm: Assembler, { child, processDirectory, terminal 
 
   asm.place(fromTerminal);
   asm.set(stopped, content(signal));
+  // The program has stopped because it is in the background: so must the job that the shell sees.
+  for (const stopping of [c.SIGNALS.SIGTTIN, c.SIGNALS.SIGTTOU]) asm.ifEqual(content(signal), stopping, stop);
   asm.jump(act);
 
   asm.place(forward);
   asm.call("kill", [content(child), content(signal)], { onError: "ignore" });
   asm.place(act);
-  if (processDirectory !== undefined) defaultActions(asm, { signal, child, processDirectory, emulated, loop, stop });
+  if (processDirectory !== undefined)
+    defaultActions(asm, { signal, code, child, processDirectory, emulated, loop, stop });
   asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
   asm.jump(loop);
   asm.place(stop);
@@ -83,7 +89,7 @@ export function passSignals(asm: Assembler, { child, processDirectory, terminal 
   asm.jump(loop);
 
   asm.place(childChanged);
-  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, 0], { onError: done });
+  asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, usage], { onError: done });
   field(asm, ended, SIGINFO.pid, pid);
   if (terminal === undefined) asm.ifEqual(content(pid), 0, loop);
   else {
@@ -91,13 +97,14 @@ export function passSignals(asm: Assembler, { child, processDirectory, terminal 
     asm.call("sub", [content(pid), 0], { onZero: running, next: done });
     asm.place(hangUp);
     terminal.hangUp(child);
-    asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED, 0], { onError: done, next: done });
+    asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED, usage], { onError: done, next: done });
     asm.place(running);
     terminal.ifGone(hangUp);
     asm.jump(loop);
   }
   asm.place(done);
   terminal?.finish();
+  watched.finish();
   const natural = asm.label();
   asm.ifEqual(content(emulated), 0, natural);
   asm.call("sub", [content(emulated), -128], { result: emulated });
@@ -120,6 +127,8 @@ const WITH_DEFAULT_ACTION = [
 
 interface Emulation {
   readonly signal: Place;
+  /** Its si_code. */
+  readonly code: Place;
   readonly child: Place;
   readonly processDirectory: Place;
   readonly emulated: Place;
@@ -131,7 +140,10 @@ interface Emulation {
  * Look into /proc/PID/status whether the program ignores or catches the signal; if neither, do what the kernel would
  * have done to any other process: end it, to be reported as 128 + signal, or stop it.
  */
-function defaultActions(asm: Assembler, { signal, child, processDirectory, emulated, loop, stop }: Emulation): void {
+function defaultActions(
+  asm: Assembler,
+  { signal, code, child, processDirectory, emulated, loop, stop }: Emulation,
+): void {
   const [file, position, word, digit, bit] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const text = asm.cell(4096 + 8);
   const check = asm.label();
@@ -187,13 +199,18 @@ function defaultActions(asm: Assembler, { signal, child, processDirectory, emula
   asm.call("kill", [content(child), c.SIGNALS.SIGSTOP], { onError: "ignore" });
   asm.jump(stop);
   asm.place(out);
+  // A program that takes no notice of the terminal's ^Z has not stopped; whoever stops hutch itself means it.
+  const meant = asm.label();
+  asm.call("sub", [content(signal), c.SIGNALS.SIGTSTP], { next: meant });
+  asm.ifEqual(content(code), c.SI_KERNEL, loop);
+  asm.place(meant);
 }
 
 /**
  * PID 1: reap everything, pass on what comes from outside, end with the program. Signals from inside the namespace and
  * those that the terminal has sent to the whole group are not passed on.
  */
-export function reap(asm: Assembler, program: Place): void {
+export function reap(asm: Assembler, program: Place, account: Account | undefined): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, value] = [asm.cell(), asm.cell()];
   const [loop, children, outside, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
@@ -215,5 +232,6 @@ export function reap(asm: Assembler, program: Place): void {
   asm.ifEqual(content(value), content(program), done);
   asm.jump(children);
   asm.place(done);
+  if (account !== undefined) tellEnd(asm, account, ended);
   exitLike(asm, ended);
 }

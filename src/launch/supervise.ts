@@ -20,10 +20,19 @@ import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan } from "../step.ts";
 import { Assembler, type Label, at, content } from "./assembler.ts";
+import {
+  type Account,
+  ACCOUNT_OFFSET,
+  closeAccount,
+  noteStart,
+  openAccount,
+  receiveNamespaces,
+  tellNamespaces,
+} from "./account.ts";
 import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { closeAllBut, keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
+import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
 import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
@@ -32,13 +41,25 @@ import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, wa
 export interface Reporting {
   /** Descriptor that receives 16 bytes at offset 0: address of the failed record, -errno. */
   readonly reportFd: number;
+  /** Descriptors that the launcher keeps open as long as the sandbox lives. */
+  readonly held?: readonly number[];
   /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
   readonly argvBytes: number;
+  /** Pid of the process with which the launcher is to die. */
+  readonly parent?: number | undefined;
   /** The caller's terminal on descriptor 0, for a plan with a terminal. */
   readonly terminal?: TerminalSettings | undefined;
-  /** Executable (by descriptor), argv and environment to become afterwards; without it, exit with 125. */
-  readonly become:
-    { readonly executableFd: number; readonly argv: readonly string[]; readonly env: readonly string[] } | undefined;
+  /** Whether an account of the run is to be written into the report, too. */
+  readonly account?: boolean;
+  /** What to become after a failure, or when the account has been written; without it, exit. */
+  readonly become?: Successor | undefined;
+}
+
+/** An executable (by descriptor) that reads the report; what it writes goes to `outputFd`, if there is one. */
+export interface Successor {
+  readonly executableFd: number;
+  readonly outputFd: number | undefined;
+  readonly argv: (reportFd: number, outputFd: number | undefined) => readonly string[];
 }
 
 /** A program and where in it each step begins. */
@@ -60,6 +81,7 @@ interface Frame {
   readonly status: { readonly read: Place; readonly write: Place };
   readonly alive: { readonly read: Place; readonly write: Place };
   readonly terminal: PseudoTerminal | undefined;
+  readonly account: Account | undefined;
   readonly failedOutside: Label;
   readonly failedInside: Label;
   readonly orphaned: Label;
@@ -79,6 +101,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     status: pipe(),
     alive: pipe(),
     terminal: plan.steps.some(({ op }) => op === "open-terminal") ? pseudoTerminal(asm) : undefined,
+    account: reporting.account === true ? openAccount(asm) : undefined,
     failedOutside: asm.label(),
     failedInside: asm.label(),
     orphaned: asm.label(),
@@ -102,8 +125,9 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     marks.push([asm.count, -1]);
     if (step.by === "program" && plan.init && !reaping) {
       reaping = true;
-      cloneProgram(asm, reporting.argvBytes);
+      cloneProgram(frame);
     }
+    if (step.op === "pivot" && frame.account !== undefined) tellNamespaces(asm, frame.account);
     if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
     marks.push([asm.count, index]);
     lower(lowering, step);
@@ -114,8 +138,15 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
 }
 
 /** First of all: no signal disturbs the set-up, and the two dispositions that Bun changed are the default again. */
-function prepare({ asm, mask, failedOutside }: Frame): void {
+function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
+  if (parent !== undefined) {
+    const [is, lives] = [asm.cell(), asm.label()];
+    asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
+    asm.call("getppid", [], { result: is }); // it may have died before that
+    asm.call("sub", [content(is), parent], { onZero: lives, next: orphaned });
+    asm.place(lives);
+  }
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
   for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ]) {
@@ -125,7 +156,7 @@ function prepare({ asm, mask, failedOutside }: Frame): void {
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
 function cloneSandbox(frame: Frame, flags: number): void {
-  const { asm, plan, arch, status, alive } = frame;
+  const { asm, plan, arch, status, alive, account } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
   makePipe(asm, status.read, status.write);
@@ -134,6 +165,7 @@ function cloneSandbox(frame: Frame, flags: number): void {
   const watch = plan.init ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
   if (watch !== undefined) makePipe(asm, watch.read, watch.write);
   if (frame.terminal !== undefined) makeChannel(asm, frame.terminal);
+  if (account !== undefined) makePipe(asm, account.read, account.write);
   asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   asm.call("close", [content(status.write)]);
   asm.call("close", [content(alive.read)]);
@@ -142,16 +174,24 @@ function cloneSandbox(frame: Frame, flags: number): void {
     openProcess(asm, arch, watch.read, asm.cell(16), watch.directory);
   }
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
+  if (account !== undefined) receiveNamespaces(asm, account, child);
   waitForStart(frame, child);
+  if (account !== undefined) noteStart(asm, account);
   const settings = frame.reporting.terminal;
   const terminal =
     frame.terminal === undefined || settings === undefined ? undefined : watchTerminal(asm, frame.terminal, settings);
-  if (terminal !== undefined) {
-    keepOnly(asm, watch === undefined ? terminal.keep : [...terminal.keep, watch.directory]);
-    terminal.start();
-  } else if (watch === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
-  else closeAllBut(asm, watch.directory);
-  passSignals(asm, { child, processDirectory: watch?.directory, terminal });
+  const held = (frame.reporting.held ?? []).map((descriptor) => {
+    const cell = asm.cell();
+    asm.set(cell, descriptor);
+    return cell;
+  });
+  const kept = keepWhile(frame, [
+    ...(terminal?.keep ?? []),
+    ...(watch === undefined ? [] : [watch.directory]),
+    ...held,
+  ]);
+  terminal?.start();
+  passSignals(asm, { child, processDirectory: watch?.directory, terminal, account, finish: kept.finish });
 
   asm.place(sandbox);
   asm.failure = frame.failedInside;
@@ -177,27 +217,71 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
   asm.place(write);
   asm.call("pwrite64", [reporting.reportFd, report, 16, 0], { onError: "ignore" });
   if (reporting.become !== undefined) {
-    const { executableFd, argv, env } = reporting.become;
     asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
-    asm.call("fcntl", [reporting.reportFd, c.F_SETFD, 0], { onError: "ignore" });
-    const args = [executableFd, "", asm.strings(argv), asm.strings(env), c.AT_EMPTY_PATH];
-    asm.call("execveat", args, { onError: "ignore" });
+    become(asm, reporting.become, reporting.reportFd);
   }
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
   asm.place(started);
 }
 
+/** Turn into the program that reads the report. The descriptors are numbers by now. */
+function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, reportFd: number): void {
+  for (const fd of [reportFd, outputFd]) if (fd !== undefined) asm.call("fcntl", [fd, c.F_SETFD, 0]);
+  const args = [executableFd, "", asm.strings(argv(reportFd, outputFd)), asm.strings([]), c.AT_EMPTY_PATH];
+  asm.call("execveat", args, { onError: "ignore" });
+}
+
+/**
+ * Close what the launcher does not need while the program runs: nothing of the caller's stays open but what `cells` and
+ * the report need. `finish` writes the end of the report.
+ */
+function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void } {
+  const { asm, account, reporting, mask } = frame;
+  if (account === undefined) {
+    if (cells.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+    else keepOnly(asm, cells);
+    return { finish: () => {} };
+  }
+  const successor = reporting.become;
+  const numbers = [reporting.reportFd, successor?.executableFd, successor?.outputFd];
+  const fixed = numbers.map((number) => {
+    if (number === undefined) return undefined;
+    const cell = asm.cell();
+    asm.set(cell, number);
+    return cell;
+  });
+  const kept = fixed.filter((cell) => cell !== undefined);
+  keepOnly(asm, [...kept, account.read, ...cells]);
+  const now = fixed.map((cell) => (cell === undefined ? undefined : KEPT_FROM + kept.indexOf(cell)));
+  const [reportFd = 0, executableFd = 0, outputFd] = now;
+  return {
+    finish: () => {
+      closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
+      if (successor === undefined) return;
+      // The successor finds something on 0, 1 and 2, whatever the caller had there.
+      asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });
+      for (const fd of [1, 2]) asm.call("dup3", [0, fd, 0], { onError: "ignore" });
+      asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
+      become(asm, { ...successor, executableFd, outputFd }, reportFd);
+    },
+  };
+}
+
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */
-function cloneProgram(asm: Assembler, argvBytes: number): void {
+function cloneProgram({ asm, account, reporting: { argvBytes } }: Frame): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
-  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  // Before the program is there to look.
   asm.call("prctl", [c.PR_SET_NAME, "hutch-init"], { onError: "ignore" });
   hideArguments(asm, argvBytes);
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  // Out of the caller's process group: what is sent to the group reaches the program directly, and must not come twice.
+  asm.call("setpgid", [0, 0], { onError: "ignore" }); // EPERM: it leads a session of its own already
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
   lower({ asm } as Lowering, { op: "capabilities", hold: [] });
-  asm.call("close_range", [0, -1, 0], { onError: "ignore" });
-  reap(asm, program);
+  if (account === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  else keepOnly(asm, [account.write]);
+  reap(asm, program, account);
   asm.place(start);
 }
 

@@ -11,8 +11,10 @@ export const AT_EACCESS = 0x200;
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
+export const O_ACCMODE = 3;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+export const O_TRUNC = 0o1000;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
@@ -90,6 +92,16 @@ export const SIGNALS = {
   SIGXFSZ: 25,
   SIGWINCH: 28,
 } as const;
+/** Names by number, as kill -l has them. */
+export const SIGNAL_NAMES: readonly (string | undefined)[] = [
+  undefined,
+  ...(
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG " +
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+  )
+    .split(" ")
+    .map((name) => `SIG${name}`),
+];
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;
@@ -104,6 +116,7 @@ export const CLD_EXITED = 1;
 
 /** prctl(2). */
 export const PR_SET_PDEATHSIG = 1;
+export const PR_GET_PDEATHSIG = 2;
 export const PR_SET_DUMPABLE = 4;
 export const PR_SET_NAME = 15;
 export const PR_GET_NAME = 16;
@@ -114,6 +127,10 @@ export const PR_SET_SECUREBITS = 28;
 export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
+export const CLOCK_MONOTONIC = 1;
+export const STATX_INO = 0x100;
+
+export const F_GETFL = 3;
 export const F_SETFL = 4;
 /** faccessat2(2). */
 export const W_OK = 2;
@@ -134,7 +151,6 @@ export const IFF_UP = 0x1;
 /** poll(2). */
 export const POLLIN = 0x1;
 export const POLLOUT = 0x4;
-export const POLLHUP = 0x10;
 
 /** ioctl_tty(2), asm-generic/ioctls.h. */
 export const TCGETS = 0x5401;

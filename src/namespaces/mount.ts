@@ -125,7 +125,7 @@ function rootSteps(root: Root, workspace: string): { steps: readonly Because[]; 
   if (root.kind === "bind") return { steps: [{ op: "attach-root", tree, directory: workspace, why }], base: undefined };
   const base = { tree, at: "/" };
   if (root.kind === "scratch") {
-    const options = [["mode", "755"]] as const;
+    const options = [["mode", (root.mode ?? 0o755).toString(8)]] as const;
     return {
       steps: [
         { op: "new-filesystem", tree, type: "tmpfs", options, attributes: ["nosuid", "nodev"], why },
@@ -325,8 +325,8 @@ function bindPtmx(path: string, inside: Base): readonly Action[] {
 }
 
 /**
- * Cover what of /proc tells about the host or changes it. Covers come last: what is made read-only is made nodev too, with
- * all that is mounted below it, and a cover is a device.
+ * Cover what of /proc tells about the host or changes it. Read-only first, as runc does: made so afterwards, with all
+ * below it, a cover would be on a nodev mount, and reading it EACCES instead of empty.
  */
 export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
   return [
@@ -344,5 +344,5 @@ export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
 /** Whether the root's own mount is made read-only at the end (a read-only bind is so from the start). */
 export function sealSteps(spec: Spec): readonly Because[] {
   const { root } = spec;
-  return root.kind === "scratch" && root.readonly ? [{ op: "seal-root", why: root.from }] : [];
+  return root.kind !== "bind" && root.readonly === true ? [{ op: "seal-root", why: root.from }] : [];
 }

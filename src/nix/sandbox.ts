@@ -3,7 +3,16 @@
  * asks for. Pure: what it must know of the machine comes in.
  */
 
-import type { DeviceLayout, HostPath, Mount, NamespaceName, Process, SandboxPath, Spec } from "../spec.ts";
+import type {
+  DeviceLayout,
+  HostPath,
+  Mount,
+  MountAttribute,
+  NamespaceName,
+  Process,
+  SandboxPath,
+  Spec,
+} from "../spec.ts";
 
 /** The ids that a builder has: the user nixbld and the group nixbld of {@link BUILD_FILES}. */
 export const BUILD_UID = 1000;
@@ -35,19 +44,18 @@ const LINKS: DeviceLayout["links"] = [
 
 /** What a build's sandbox is made from. */
 export interface BuildSandbox {
-  /** Host path of what is /nix inside. */
-  readonly nix: HostPath;
-  /** Directories below /nix that are covered by empty ones: those of sockets, which a read-only mount does not close. */
-  readonly covered: readonly string[];
-  /** Host path of env-vars' SHELL, which is /bin/sh. */
-  readonly shell: HostPath;
+  /** What is /nix inside: {@link wholeStore} or {@link closureStore}. */
+  readonly store: readonly Mount[];
+  /** Host path of what is /bin/sh; undefined for none. */
+  readonly shell: HostPath | undefined;
   /** Host path of the directory that is /build. */
   readonly build: HostPath;
   /** Whether the host has /dev/kvm. */
   readonly kvm: boolean;
-  /** The caller's ids. */
+  /** The ids outside that the builder's are: the caller's, or those that root becomes. */
   readonly uid: number;
   readonly gid: number;
+  readonly startAs: Spec["startAs"];
   /** Compiled filter, or none. */
   readonly seccomp: Uint8Array | undefined;
   readonly args: readonly string[];
@@ -59,34 +67,51 @@ export interface BuildSandbox {
   /** What of /proc is covered, and what is read-only. */
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
-  /** The user's words, by the Spec's field. */
-  readonly words: Readonly<Record<string, string>>;
+  /** What only Nix's own sandbox has; undefined where hutch's walls come first. */
+  readonly exact: ExactRules | undefined;
 }
 
+/** Rules of Nix's sandbox that hutch's default ones are stricter than, or have no need of. */
+export interface ExactRules {
+  /** The bounding set, which Nix leaves as it is. */
+  readonly bounding: readonly string[];
+  /** The caller's hard limit of RLIMIT_CORE; the soft one is 0. */
+  readonly coreLimit: number;
+  /** Whether the builder was a user of its own, to whom the root directory did not belong. */
+  readonly sealed: boolean;
+}
+
+const ADDR_NO_RANDOMIZE = 0x40000;
+
 const inside = (path: string): SandboxPath => path as SandboxPath;
+const from = "default";
+const READONLY = ["ro", "nosuid", "nodev"] as const;
 
 /** The Spec of a build's sandbox: its ids, names and files are Nix's, its only writable places /build, /tmp and /dev/shm. */
 export function buildSandbox(build: BuildSandbox): Spec {
+  const { uid, gid, startAs, exact } = build;
   return {
-    root: { kind: "scratch", readonly: false, from: "default" },
+    root: { kind: "scratch", readonly: exact?.sealed === true, from, ...(exact === undefined ? {} : { mode: 0o750 }) },
     process: buildProcess(build),
     hostname: "localhost",
     domainname: "(none)",
     mounts: buildMounts(build),
     namespaces: NAMESPACES.filter((name) => name !== "network" || !build.hostNetwork),
     idMap: {
-      uidMappings: [{ containerID: BUILD_UID, hostID: build.uid, size: 1 }],
-      gidMappings: [{ containerID: BUILD_GID, hostID: build.gid, size: 1 }],
+      uidMappings: [{ containerID: BUILD_UID, hostID: uid, size: 1 }],
+      gidMappings: [{ containerID: BUILD_GID, hostID: gid, size: 1 }],
     },
     timeOffsets: undefined,
     maskedPaths: build.maskedPaths,
     readonlyPaths: build.readonlyPaths,
     init: false,
-    words: build.words,
+    words: {},
+    ...(exact === undefined ? {} : { security: "none" }),
+    ...(startAs === undefined ? {} : { startAs }),
   };
 }
 
-function buildProcess({ args, env, seccomp }: BuildSandbox): Process {
+function buildProcess({ args, env, seccomp, exact }: BuildSandbox): Process {
   return {
     args,
     env,
@@ -96,25 +121,59 @@ function buildProcess({ args, env, seccomp }: BuildSandbox): Process {
     gid: BUILD_GID,
     additionalGids: [],
     umask: 0o022,
-    capabilities: [],
-    rlimits: [],
+    capabilities: exact?.bounding ?? [],
+    rlimits: exact === undefined ? [] : [{ type: "RLIMIT_CORE", soft: 0, hard: exact.coreLimit }],
     noNewPrivileges: true,
     seccomp,
     preserveFds: 0,
+    ...(exact === undefined ? {} : { personality: ADDR_NO_RANDOMIZE }),
   };
 }
 
-function buildMounts({ nix, covered, shell, build, kvm, more }: BuildSandbox): readonly Mount[] {
-  const from = "default";
-  const readonly = ["ro", "nosuid", "nodev"] as const;
+/** All of a store's /nix, with these directories below it covered: those of sockets, which read-only does not close. */
+export function wholeStore(nix: string, covered: readonly string[]): readonly Mount[] {
+  return [
+    bind(nix, "/nix", READONLY),
+    ...covered.map((path): Mount => ({
+      type: "tmpfs",
+      destination: inside(path),
+      attributes: [...READONLY, "noexec"],
+      options: { mode: "755", nr_inodes: "2" },
+      from,
+    })),
+  ];
+}
+
+/**
+ * A store of the builder's own, with some paths of the real one: `directory` is the host directory that is /nix/store,
+ * in which there is a place for each of them.
+ */
+export function closureStore(
+  directory: string,
+  paths: readonly (readonly [path: string, source: string])[],
+): readonly Mount[] {
+  return [
+    bind(directory, "/nix/store", ["nosuid", "nodev"]),
+    ...paths.map(([path, source]) => bind(source, path, READONLY)),
+  ];
+}
+
+function bind(source: string, destination: string, attributes: readonly MountAttribute[]): Mount {
+  return { type: "bind", source: source as HostPath, destination: inside(destination), attributes, idmap: false, from };
+}
+
+function buildMounts({ store, shell, build, kvm, more, exact }: BuildSandbox): readonly Mount[] {
+  const ptmx = ["ptmx", "/dev/pts/ptmx"] as const;
   const layout: DeviceLayout = {
     devices: kvm ? [...DEVICES, "kvm"] : DEVICES,
-    links: LINKS,
-    bindsPtmx: true,
+    links: exact === undefined ? LINKS : [...LINKS, ptmx],
+    bindsPtmx: exact === undefined,
     shm: { options: { mode: "1777", size: "50%" }, attributes: ["nosuid", "nodev"] },
   };
   return [
-    { type: "directory", destination: inside("/tmp"), mode: 0o1777, from },
+    exact?.sealed === true
+      ? { type: "tmpfs", destination: inside("/tmp"), attributes: ["nosuid", "nodev"], options: { mode: "1777" }, from }
+      : { type: "directory", destination: inside("/tmp"), mode: 0o1777, from },
     ...BUILD_FILES.map(([path, content]): Mount => ({
       type: "file",
       destination: inside(path),
@@ -124,16 +183,9 @@ function buildMounts({ nix, covered, shell, build, kvm, more }: BuildSandbox): r
     })),
     { type: "proc", destination: inside("/proc"), from },
     { type: "dev", destination: inside("/dev"), layout, from },
-    { type: "bind", source: nix, destination: inside("/nix"), attributes: readonly, idmap: false, from },
-    ...covered.map((path): Mount => ({
-      type: "tmpfs",
-      destination: inside(path),
-      attributes: [...readonly, "noexec"],
-      options: { mode: "755", nr_inodes: "2" },
-      from,
-    })),
-    { type: "bind", source: shell, destination: inside("/bin/sh"), attributes: readonly, idmap: false, from: "SHELL" },
-    { type: "bind", source: build, destination: BUILD_TOP, attributes: ["nosuid", "nodev"], idmap: false, from },
+    ...store,
+    ...(shell === undefined ? [] : [bind(shell, "/bin/sh", READONLY)]),
+    bind(build, BUILD_TOP, ["nosuid", "nodev"]),
     ...more,
   ];
 }

@@ -39,6 +39,7 @@ export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"):
   add({ op: "check-groups", count: groups }, "default");
   add({ op: "capabilities", hold: process.uid === 0 ? process.capabilities : [] }, why("capabilities"));
   add({ op: "chdir", path: process.cwd }, why("cwd"));
+  if (process.personality !== undefined) add({ op: "personality", flags: process.personality }, why("personality"));
   if (process.noNewPrivileges) add({ op: "no-new-privileges" }, "default");
   add({ op: "close-descriptors", from: 3 + process.preserveFds }, why("preserveFds"));
   const landlock = landlockOf(spec, host);

@@ -1,11 +1,10 @@
 /** `--add` and `--add-path`: programs and paths of the host as mounts of the sandbox. */
 
 import { HutchError } from "../errors.ts";
-import { pathStatus } from "../libc/files.ts";
 import type { HostPath, Mount, SandboxPath } from "../spec.ts";
 import { createCollector, type Closure } from "./closure.ts";
 import { addExtras } from "./closure-extras.ts";
-import { closureLayout, emptyRoot, type RootView } from "./closure-layout.ts";
+import { closureLayout, type RootView } from "./closure-layout.ts";
 import { parseNsswitch } from "./closure-rules.ts";
 import { type HostFiles, realHostFiles } from "./host-files.ts";
 import { findProgram, ProgramError, type Search } from "./program.ts";
@@ -76,10 +75,10 @@ function withWords(words: string, action: () => void): void {
   }
 }
 
-/** A closure as mounts, in the order in which they are made. `root` is the directory that will be shown, if any. */
-export function closureMounts(closure: Closure, root: HostPath | undefined): readonly Mount[] {
+/** A closure as mounts, in the order in which they are made. `root` tells what is there already. */
+export function closureMounts(closure: Closure, root: RootView): readonly Mount[] {
   const from = "--add";
-  return closureLayout(closure, root === undefined ? emptyRoot : directoryView(root)).map((entry): Mount => {
+  return closureLayout(closure, root).map((entry): Mount => {
     const destination = entry.path as SandboxPath;
     if (entry.kind === "symlink") return { type: "symlink", destination, target: entry.to, from };
     const attributes = ["ro", "nosuid", "nodev"] as const;
@@ -93,20 +92,4 @@ export function closureMounts(closure: Closure, root: HostPath | undefined): rea
       from,
     };
   });
-}
-
-/**
- * What a directory has, for the layout only: targets are resolved again, safely, when they are mounted. The layout asks
- * for paths none of whose parents is a link.
- */
-export function directoryView(root: string): RootView {
-  const files = realHostFiles();
-  return (path) => {
-    const place = `${root}${path}`;
-    const to = files.readLink(place);
-    if (typeof to === "string") return { kind: "symlink", to };
-    const found = pathStatus(place);
-    if (typeof found === "number") return { kind: "absent" };
-    return { kind: found.kind === "directory" ? "directory" : "file" };
-  };
 }

@@ -1,6 +1,7 @@
 /** `--network host`: the files by which programs find names and services are the host's, as the network is. */
 
-import { linkTarget, pathStatus } from "../libc/files.ts";
+import { pathStatus } from "../libc/files.ts";
+import type { RootView } from "./closure-layout.ts";
 import type { HostPath, Mount, SandboxPath } from "../spec.ts";
 
 /** resolv.conf(5), hosts(5), services(5), nsswitch.conf(5). */
@@ -10,14 +11,17 @@ const MAX_LINKS = 40;
 
 /**
  * Those of the files that the host has, as read-only binds. A link on the host (systemd-resolved's /etc/resolv.conf) is
- * followed on the host when it is bound. `root` is the directory that an overlay shows, undefined for an empty root:
- * where it has a link, the file goes where the link leads inside of it.
+ * followed on the host when it is bound. Where the root, as `look` tells, has
+ * a link, the file goes where the link leads inside of it.
  */
-export function networkMounts(root: HostPath | undefined, from: string): readonly Mount[] {
+export function networkMounts(look: RootView, from: string): readonly Mount[] {
   return NETWORK_FILES.filter((path) => isFile(path)).map((path) => ({
     type: "bind",
     source: path as string as HostPath,
-    destination: (root === undefined ? path : linkEnd(path, (name) => linkTarget(`${root}${name}`))) as SandboxPath,
+    destination: linkEnd(path, (name) => {
+      const entry = look(name);
+      return entry.kind === "symlink" ? entry.to : -1;
+    }) as SandboxPath,
     attributes: ["ro", "nosuid", "nodev", "noexec"],
     idmap: false,
     optional: true, // a root of somebody else's may leave no room for what it does not have

@@ -2,7 +2,7 @@
 
 import type { Closure } from "./closure.ts";
 import { closureLayout } from "./closure-layout.ts";
-import { directoryView } from "./host-programs.ts";
+import { directoryView } from "./directory-view.ts";
 import { openTree, type Written } from "./tree-writer.ts";
 
 /** What every root has beside the closure: empty directories to mount on, small files; what is there already stays. */

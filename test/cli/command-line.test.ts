@@ -25,7 +25,7 @@ const REFUSED: readonly Refusal[] = [
   { what: "no COMMAND", args: ["scratch"], says: ["COMMAND is missing"] },
   { what: "no COMMAND behind --", args: ["scratch", "--"], says: ["COMMAND is missing"] },
   { what: "an empty COMMAND", args: ["scratch", ""], says: ["COMMAND"] },
-  { what: "an image", args: ["alpine:3.20", "true"], says: ["alpine:3.20", "./alpine:3.20"] },
+  { what: "an image out of reach", args: ["127.0.0.1:9/alpine:3.20", "true"], says: ["127.0.0.1:9"] },
   { what: "a word that is a folder here", args: ["rootfs", "true"], says: ["rootfs", "./rootfs"] },
   { what: "an absent ROOT", args: ["./absent", "true"], says: ["absent", "does not exist"] },
   { what: "an absent ROOT, read-only", args: ["--read-only", "./absent", "true"], says: ["absent", "does not exist"] },
@@ -113,7 +113,8 @@ eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
 
-  test.each(REFUSED.map((row) => [row.what, row] as const))("%s is refused in one line", async (_, { args, says }) => {
+  const refusals = REFUSED.map((row) => [row.what, row] as const);
+  test.each(refusals)("%s is refused in one line", async (_, { args, says }) => {
     const result = await bench.hutch(["run", ...args], { cwd: folder });
     expectFailure(result, 125, "hutch run: ", ...says);
   });

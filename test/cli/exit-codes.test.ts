@@ -11,16 +11,13 @@ eachCaller("exit codes", (bench) => {
 
   test.each(["--init", "--no-init"])("the program's own, %s", async (init) => {
     const codes = init === "--init" ? [0, 1, 42, 125, 126, 127, 137, 255, 256 + 7] : [0, 1, 127, 255];
-    for (const code of codes) {
-      const result = await probe(init, "exit", String(code));
-      expect(result).toEqual({ stdout: "", stderr: "", code: code % 256, signal: null });
-    }
+    const results = await Promise.all(codes.map((code) => probe(init, "exit", String(code))));
+    expect(results).toEqual(codes.map((code) => ({ stdout: "", stderr: "", code: code % 256, signal: null })));
   });
 
   test("128 + the signal that ended it", async () => {
-    for (const signal of SIGNALS) {
-      expect([signal, (await probe("--init", "raise", String(signal))).code]).toEqual([signal, 128 + signal]);
-    }
+    const results = await Promise.all(SIGNALS.map((signal) => probe("--init", "raise", String(signal))));
+    expect(results.map(({ code }) => code)).toEqual(SIGNALS.map((signal) => 128 + signal));
     expect((await probe("--init", "abort")).code).toBe(134);
     expect((await probe("--init", "alarm")).code).toBe(142);
   });

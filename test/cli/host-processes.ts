@@ -13,7 +13,7 @@ export function adoptOrphans(on: boolean): void {
 
 /** Poll until a condition holds; its value. Fails, saying what was awaited, after some seconds. */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   condition: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   seconds = 10,
 ): Promise<T> {
@@ -21,7 +21,8 @@ export async function until<T>(
   for (;;) {
     const value = await condition();
     if (value !== undefined && value !== false && value !== null) return value;
-    if (performance.now() > end) throw new Error(`waited ${seconds} s in vain for: ${what}`);
+    if (performance.now() > end)
+      throw new Error(`waited ${seconds} s in vain for ${typeof what === "string" ? what : what()}`);
     await Bun.sleep(POLL_MS);
   }
 }
@@ -34,33 +35,28 @@ function readProc(path: string): string | undefined {
   }
 }
 
-/** State letter and parent of a process (proc_pid_stat(5)); undefined when there is none. */
-function status(pid: number): { readonly state: string; readonly parent: number } | undefined {
+/** State letter of a process (proc_pid_stat(5)): T stopped, S sleeping, R running, Z zombie; undefined when it is gone. */
+export function stateOf(pid: number): string | undefined {
   const text = readProc(`/proc/${pid}/stat`);
-  if (text === undefined) return undefined;
-  const [state = "", parent = ""] = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { state, parent: Number(parent) };
+  return text?.slice(text.lastIndexOf(")") + 2).split(" ")[0];
 }
 
 /** Whether a process is there and not a zombie. */
 export function isAlive(pid: number): boolean {
-  const found = status(pid);
-  return found !== undefined && found.state !== "Z" && found.state !== "X";
+  const state = stateOf(pid);
+  return state !== undefined && state !== "Z" && state !== "X";
 }
 
-/** State letter of a process: T stopped, S sleeping, R running. */
-export function stateOf(pid: number): string | undefined {
-  return status(pid)?.state;
-}
-
-/** All processes below one, by their pids here. */
+/** All processes below one, zombies included, by their pids here (proc_tid_children(5)). */
 export function descendants(pid: number): readonly number[] {
-  const all = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => ({ pid: Number(name), parent: status(Number(name))?.parent }));
-  const below = (parent: number): number[] =>
-    all.filter((one) => one.parent === parent).flatMap((one) => [one.pid, ...below(one.pid)]);
-  return below(pid);
+  let tasks: readonly string[] = [];
+  try {
+    tasks = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return []; // it has ended meanwhile
+  }
+  const children = tasks.flatMap((task) => (readProc(`/proc/${pid}/task/${task}/children`) ?? "").match(/\d+/g) ?? []);
+  return children.map(Number).flatMap((child) => [child, ...descendants(child)]);
 }
 
 /** What a process was started as, its arguments joined by blanks. */
@@ -89,9 +85,9 @@ export function mountLines(): readonly string[] {
 export function cgroupDirectories(): readonly string[] {
   const list = (path: string): readonly string[] => {
     try {
-      return readdirSync(path, { withFileTypes: true })
-        .filter((entry) => entry.isDirectory())
-        .flatMap((entry) => [`${path}/${entry.name}`, ...list(`${path}/${entry.name}`)]);
+      return readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
+        entry.isDirectory() ? [`${path}/${entry.name}`, ...list(`${path}/${entry.name}`)] : [],
+      );
     } catch {
       return []; // removed meanwhile
     }

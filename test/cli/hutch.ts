@@ -3,7 +3,7 @@
  * here knows what is inside.
  */
 
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeEach, describe, expect } from "bun:test";
 import { chmodSync, copyFileSync, existsSync, lchownSync, linkSync, mkdirSync, mkdtempSync } from "node:fs";
 import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -77,13 +77,6 @@ export interface Bench {
 /** Options that show the static probe inside as /probe. */
 export function withProbe(bench: Bench): readonly string[] {
   return ["-v", `${bench.probe}:/probe:ro`];
-}
-
-/**
- * For a test that says what is right, of a bug that is known: it fails for these callers, and says so when it is mended.
- */
-export function testFailing(known: boolean): typeof test {
-  return known ? test.failing : test;
 }
 
 /** Options that give a scratch root busybox's commands. */

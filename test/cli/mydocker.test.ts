@@ -5,6 +5,9 @@ import { lstatSync, readlinkSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Bench, eachCaller, expectFailure, needs, type Options } from "./hutch.ts";
 
+/** An image whose registry gives no answer, on a machine with a network or without: nothing listens on port 9. */
+const UNREACHABLE = "127.0.0.1:9/alpine:latest";
+
 /** A stand-in for the program that a tester runs: dynamic, at an absolute path. */
 const EXPLORER = `
 #include <dirent.h>
@@ -50,11 +53,11 @@ eachCaller("mydocker", (bench: Bench) => {
     ["hutch mydocker", [bench.binary, "mydocker"]],
   ] as const;
   const call = (argv: readonly string[], options: Options = {}) => bench.start(argv, { stdin: "", ...options }).ended;
-  const inAlpine = (...words: readonly string[]) => call([bench.mydocker, "run", "alpine:latest", ...words]);
+  const inAlpine = (...words: readonly string[]) => call([bench.mydocker, "run", UNREACHABLE, ...words]);
 
   for (const [name, argv] of waysToCall) {
     test(`${name}: output, errors and exit code are the program's, to the byte`, async () => {
-      const run = (...words: readonly string[]) => call([...argv, "run", "alpine:latest", explorer, ...words]);
+      const run = (...words: readonly string[]) => call([...argv, "run", UNREACHABLE, explorer, ...words]);
       expect(await run("echo", "hey")).toEqual({ stdout: "hey\n", stderr: "", code: 0, signal: null });
       expect(await run("echo_stderr", "hey")).toEqual({ stdout: "", stderr: "hey\n", code: 0, signal: null });
       for (const code of [0, 1, 2, 125, 127, 255]) {
@@ -71,7 +74,7 @@ eachCaller("mydocker", (bench: Bench) => {
   }
 
   test("the host's files are not there, and what is made is gone", async () => {
-    expect(await inAlpine(explorer, "ls", `${folder}`)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
+    expect(await inAlpine(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
     expect(await inAlpine("/bin/ls", "-A", "/home", "/root", "/run")).toMatchObject({
       stdout: "/home:\n\n/root:\n\n/run:\n",
     });
@@ -99,7 +102,7 @@ eachCaller("mydocker", (bench: Bench) => {
   });
 
   test("standard input is the program's", async () => {
-    const run = call([bench.mydocker, "run", "alpine", "/bin/cat"], { stdin: "one\ntwo" });
+    const run = call([bench.mydocker, "run", UNREACHABLE, "/bin/cat"], { stdin: "one\ntwo" });
     expect(await run).toEqual({ stdout: "one\ntwo", stderr: "", code: 0, signal: null });
   });
 
@@ -111,10 +114,10 @@ eachCaller("mydocker", (bench: Bench) => {
 
   test("wrong use is one line with the right one", async () => {
     const wrong = (...args: readonly string[]) => call([bench.mydocker, ...args]);
-    expectFailure(await wrong(), 125, "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("rnu"), 125, "rnu", "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("run"), 125, "IMAGE", "mydocker run IMAGE COMMAND");
-    expectFailure(await wrong("run", "alpine"), 125, "COMMAND", "mydocker run IMAGE COMMAND");
+    expectFailure(await wrong(), 125, "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("rnu"), 125, "rnu", "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("run"), 125, "IMAGE", "IMAGE COMMAND [ARG…]");
+    expectFailure(await wrong("run", "alpine"), 125, "COMMAND", "IMAGE COMMAND [ARG…]");
     expectFailure(await wrong("run", "-it", "alpine", "sh"), 125, "-it", "hutch run");
   });
 
@@ -124,7 +127,7 @@ eachCaller("mydocker", (bench: Bench) => {
     ["SIGHUP", 129],
     ["SIGKILL", null],
   ] as const)("%s ends a program that is PID 1 as it would any other", async (signal, code) => {
-    const running = bench.start([bench.mydocker, "run", "alpine", "/bin/cat"]);
+    const running = bench.start([bench.mydocker, "run", UNREACHABLE, "/bin/cat"]);
     running.write("up");
     await running.says("up");
     running.kill(signal);

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ArgsDef } from "citty";
 import fc from "fast-check";
-import { all, has, last, nearest, oneOf, parseOptions, type Parsed } from "../../src/cli/options.ts";
+import { all, has, last, nearest, oneOf, parseMixed, parseOptions, type Parsed } from "../../src/cli/options.ts";
 import { UsageError } from "../../src/errors.ts";
 
 const ARGS = {
@@ -177,5 +177,35 @@ describe("the nearest word", () => {
         expect(nearest(word, [word])).toBe(word);
       }),
     );
+  });
+});
+
+describe("options behind operands too", () => {
+  const mixed = (...argv: string[]) => flat(parseMixed(ARGS, argv));
+
+  test.each<readonly [argv: string[], options: string[], operands: string[]]>([
+    [[], [], []],
+    [["a", "b"], [], ["a", "b"]],
+    [
+      ["a", "--rm", "b", "-e", "x", "c"],
+      ["rm=", "env=x"],
+      ["a", "b", "c"],
+    ],
+    [["-e", "1", "a", "-e", "2"], ["env=1", "env=2"], ["a"]],
+    [["a", "--", "--rm", "b"], [], ["a", "--rm", "b"]],
+    [["a", "-e", "--", "b"], ["env=--"], ["a", "b"]],
+    [["a", "-"], [], ["a", "-"]],
+  ])("%j", (argv, options, operands) => {
+    expect(mixed(...argv)).toEqual({ options, operands });
+  });
+
+  test("unknown ones are refused wherever they stand", () => {
+    expect(() => mixed("a", "--netwrk", "b")).toThrow(UsageError);
+    expect(() => mixed("a", "--env")).toThrow("option --env needs a value");
+  });
+
+  test("without options every word is an operand, in order", () => {
+    const word = fc.string({ minLength: 1 }).filter((text) => !text.startsWith("-"));
+    fc.assert(fc.property(fc.array(word), (argv) => expect(mixed(...argv).operands).toEqual(argv)));
   });
 });

@@ -10,7 +10,7 @@ import * as defaults from "../../src/defaults.ts";
 import { HutchError, UsageError } from "../../src/errors.ts";
 import type { Spec } from "../../src/spec.ts";
 
-const spec = (...argv: string[]): Promise<Spec> => runSpec(parseRun(argv));
+const spec = async (...argv: string[]): Promise<Spec> => (await runSpec(parseRun(argv))).spec;
 
 /** What is said about a command line, or `undefined` when it is taken. */
 async function complaint(...argv: string[]): Promise<{ message: string; from: string | undefined } | undefined> {
@@ -49,8 +49,6 @@ describe("what is ROOT and what is the program's", () => {
   test.each<readonly [argv: string[], message: string, from: string | undefined]>([
     [[], "ROOT is missing", undefined],
     [["--rm"], "ROOT is missing", undefined],
-    [["r"], "COMMAND is missing", "r"],
-    [["r", "--"], "COMMAND is missing", "r"],
     [["r", ""], "COMMAND is empty", undefined],
     [["-d", "r", "x"], "there is no -d", "-d"],
     [["--detach", "r", "x"], "there is no --detach", "--detach"],
@@ -81,21 +79,24 @@ describe("roots", () => {
     [["scratch"], { kind: "scratch", readonly: false, from: "scratch" }],
     [["--read-only", "scratch"], { kind: "scratch", readonly: true, from: "scratch" }],
   ])("%j", async (argv, root) => {
-    expect<object>((await spec(...argv, "x")).root).toEqual(root);
+    expect<object>((await spec(...argv, "x")).root).toMatchObject(root);
   });
 
   test.each<readonly [argv: string[], message: RegExp, from: string | undefined]>([
     [["--read-only", "--writable", "/"], /contradict/, undefined],
     [["--writable", "scratch"], /scratch is always writable/, "--writable"],
-    [["alpine"], /no image "alpine"/, "alpine"],
-    [["alpine:latest"], /no image "alpine:latest"/, "alpine:latest"],
-    [[".hidden"], /no image ".hidden"/, ".hidden"],
+    [[".hidden"], /invalid image name ".hidden"/, undefined],
     [[""], /ROOT is empty/, undefined],
   ])("%j is refused", async (argv, message, from) => {
     const said = await complaint(...argv, "x");
     expect(said?.message).toMatch(message);
     expect(said?.from).toBe(from);
   });
+});
+
+test.each(["./r", "scratch", "/"])("%s has no command of its own", async (root) => {
+  expect(await complaint(root)).toMatchObject({ message: "COMMAND is missing", from: root });
+  expect(await complaint(root, "--")).toMatchObject({ message: "COMMAND is missing", from: root });
 });
 
 describe("options as fields", () => {

@@ -37,7 +37,7 @@ export async function openTerminal(bench: Bench, env: Readonly<Record<string, st
   if (terminal === undefined) throw new Error("Bun.spawn made no terminal");
   const shows = async (wanted: string | RegExp, seconds?: number) =>
     until(
-      `${String(wanted)} on a terminal that shows ${JSON.stringify(text.slice(read))}`,
+      () => `${String(wanted)} on a terminal that shows ${JSON.stringify(text.slice(read))}`,
       () => {
         const rest = text.slice(read);
         const found = typeof wanted === "string" ? wanted : (wanted.exec(rest)?.[0] ?? wanted.source);

@@ -69,6 +69,22 @@ describe.each(CALLERS)("a terminal for %s", (_name, uid) => {
     );
   });
 
+  test("with --json", async () => {
+    const screen = await desk.open();
+    await screen.status("stty -g > before");
+    expect(await screen.status(inside("bash", `bash -c 'kill -KILL $$'`, "--json out"))).toBe(137);
+    expect(JSON.parse(readFileSync(join(desk.folder, "out"), "utf8"))).toMatchObject({
+      signal: "SIGKILL",
+      status: 137,
+    });
+    expect(await screen.status(inside("bash", `bash -c 'exit 137'`, "--json out --no-init"))).toBe(137);
+    expect(JSON.parse(readFileSync(join(desk.folder, "out"), "utf8"))).toMatchObject({ exitCode: 137, signal: null });
+    await screen.status("stty -g > after");
+    expect(readFileSync(join(desk.folder, "after"), "latin1")).toBe(
+      readFileSync(join(desk.folder, "before"), "latin1"),
+    );
+  });
+
   test("job control inside: ^Z, jobs, fg, ^C, ^\\, ^D", async () => {
     const screen = await desk.open();
     screen.line(inside("bash sleep cat", "bash --norc"));

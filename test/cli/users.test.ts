@@ -7,8 +7,9 @@ import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./
 
 /** Users and groups that the host does not have. */
 const FILES = {
-  "etc/passwd": "root:x:0:0::/root:/bin/sh\nada:x:1815:100:Ada:/home/ada:/bin/sh\nbob:x:7:8:::\n42:x:4242:1::/n:/\n",
-  "etc/group": "root:x:0:\nusers:x:100:\nengine:x:1843:ada,bob\nwheel:x:10:root,ada\n",
+  "etc/passwd":
+    "root:x:0:0::/root:/bin/sh\nalice:x:1815:100:Ada:/home/alice:/bin/sh\nbob:x:7:8:::\n42:x:4242:1::/n:/\n",
+  "etc/group": "root:x:0:\nusers:x:100:\nengine:x:1843:alice,bob\nwheel:x:10:root,alice\n",
 };
 
 const ID = ["busybox", "sh", "-c", 'echo "$(id -u):$(id -g) [$(id -G)] $HOME"'];
@@ -27,7 +28,7 @@ eachCaller("users", (bench) => {
     ["5:6", "5:6 [6] /\n"],
     ["65534:65534", "65534:65534 [65534] /\n"],
     ["bob:users", "7:100 [100] /\n"],
-    ["1815:engine", "1815:1843 [1843] /home/ada\n"],
+    ["1815:engine", "1815:1843 [1843] /home/alice\n"],
     ["0:100", "0:100 [100] /root\n"],
     ["42", "4242:1 [1] /n\n"], // a user of that name comes first
   ])("-u %s by number, or by names of the root's own files", async (user, expected) => {
@@ -37,33 +38,33 @@ eachCaller("users", (bench) => {
   test("a name brings its group, groups and home", async () => {
     // An ordinary user has a single group to give.
     const groups = bench.caller.root ? "100 10 1843" : "100";
-    for (const user of ["ada", "1815"]) {
+    for (const user of ["alice", "1815"]) {
       const result = await who(user);
       expect(result.stderr).toBe("");
       const [, first, all, home] = /^1815:(\d+) \[([\d ]+)\] (.*)\n$/.exec(result.stdout) ?? [];
       expect([first, all?.split(" ").toSorted().join(" "), home]).toEqual([
         "100",
         groups.split(" ").toSorted().join(" "),
-        "/home/ada",
+        "/home/alice",
       ]);
     }
   });
 
   test("lines of passwd and group that are none are passed over", async () => {
     const odd = bench.folder({
-      "etc/passwd": "malformed\n:x:1:1::/:\nbad:x:y:1::/:\nada:x:3:4",
+      "etc/passwd": "malformed\n:x:1:1::/:\nbad:x:y:1::/:\nalice:x:3:4",
       "etc/group": "a\nb:x\nc:x:z:\nd:x:9:",
     });
     const probe = (user: string) => bench.hutch(["run", ...withProbe(bench), "-u", user, odd, "/probe", "ids"]);
-    expectSuccess(await probe("ada:d"), "3:9\n");
+    expectSuccess(await probe("alice:d"), "3:9\n");
     expectFailure(await probe("bad"), 125, "bad");
-    expectFailure(await probe("ada:c"), 125, '"c"');
+    expectFailure(await probe("alice:c"), 125, '"c"');
   });
 
   test("names of the host are none of the root's", async () => {
     expect(readFileSync("/etc/passwd", "utf8")).toContain("\ndaemon:");
     expectFailure(await who("daemon"), 125, "daemon", "-u daemon", "passwd");
-    expectFailure(await who("ada:daemon"), 125, "daemon", "group");
+    expectFailure(await who("alice:daemon"), 125, "daemon", "group");
     expectSuccess(await bench.hutch(["run", "-u", "daemon", "--read-only", "/", "id", "-un"]), "daemon\n");
   });
 

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Occurrence } from "../../src/cli/options.ts";
+import { tidyPath } from "../../src/build-spec.ts";
 import * as values from "../../src/cli/values.ts";
 import { UsageError } from "../../src/errors.ts";
 
@@ -33,7 +34,7 @@ describe("paths", () => {
     ["/a/../b", "/a/../b"],
     ["/ü\udc80", "/ü\udc80"],
   ])("%j tidied is %j", (path, expected) => {
-    expect(values.tidyPath(path)).toBe(expected);
+    expect(tidyPath(path)).toBe(expected);
   });
 
   test("tidied twice is tidied once, and no name is lost", () => {
@@ -41,8 +42,8 @@ describe("paths", () => {
     fc.assert(
       fc.property(fc.array(name), fc.boolean(), (names, absolute) => {
         const messy = (absolute ? "//" : "") + names.join("/.//") + (names.length > 0 ? "/" : "");
-        const tidy = values.tidyPath(messy);
-        expect(values.tidyPath(tidy)).toBe(tidy);
+        const tidy = tidyPath(messy);
+        expect(tidyPath(tidy)).toBe(tidy);
         expect(tidy.split("/").filter((part) => part !== "")).toEqual(names);
       }),
     );

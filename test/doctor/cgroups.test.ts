@@ -1,7 +1,7 @@
 /** Where a process is in each hierarchy, from the two files of /proc. */
 
 import { describe, expect, test } from "bun:test";
-import { parseMemberships } from "../../src/doctor/cgroups.ts";
+import { judgeCgroups, parseMemberships } from "../../src/doctor/cgroups.ts";
 
 const MOUNT = (root: string, point: string, type: string, options: string) =>
   `30 23 0:26 ${root} ${point} rw,nosuid shared:9 - ${type} ${type} ${options}`;
@@ -57,5 +57,79 @@ describe("parseMemberships", () => {
     expect(parseMemberships("0::/\n", "")).toEqual([
       { version: 2, controllers: [], directory: undefined, mounted: undefined },
     ]);
+  });
+});
+
+describe("judgeCgroups", () => {
+  const TWO = MOUNT("/", "/cg", "cgroup2", "rw");
+  const judge = (
+    files: Readonly<Record<string, string>>,
+    refused: Readonly<Record<string, number>> = {},
+    uid = 1000,
+    systemd = false,
+  ) =>
+    Object.fromEntries(
+      judgeCgroups({
+        uid,
+        systemd,
+        read: (path) => files[path],
+        writable: (path) => refused[path] ?? 0,
+      }).map((finding) => [finding.id, finding]),
+    );
+  const unified = (controllers: string) => ({
+    "/proc/self/cgroup": "0::/me\n",
+    "/proc/self/mountinfo": TWO,
+    "/cg/me/cgroup.controllers": controllers,
+  });
+
+  test("version 2, delegated in part", () => {
+    const found = judge(unified("memory pids\n"));
+    expect(found).toMatchObject({
+      "cgroup-memory": { status: "yes", detail: "version 2, /cg/me" },
+      "cgroup-pids": { status: "yes" },
+      "cgroup-cpu": {
+        status: "no",
+        detail: "version 2, not among the controllers of /cg/me",
+        mend: "as root: mkdir /cg/me/hutch && chown -R 1000 /cg/me/hutch",
+      },
+    });
+    expect(judge(unified(""), {}, 0)["cgroup-io"]?.mend).toBe(
+      'echo "+cpu +cpuset +io +memory +pids" > /cg/cgroup.subtree_control',
+    );
+    expect(judge(unified(""), {}, 1000, true)["cgroup-io"]?.mend).toBe(
+      "systemd-run --user --scope -p Delegate=yes hutch …",
+    );
+  });
+
+  test.each(["/cg/me", "/cg/me/cgroup.procs", "/cg/me/cgroup.subtree_control"])("version 2, %s not ours", (path) => {
+    const found = judge(unified("cpu cpuset io memory pids"), { [path]: -13 });
+    for (const finding of Object.values(found)) {
+      expect(finding).toMatchObject({ status: "no", detail: `version 2, ${path}: EACCES permission denied` });
+    }
+  });
+
+  test("read-only, as in most containers", () => {
+    const found = judge(unified("memory"), { "/cg/me": -30 });
+    expect(found["cgroup-memory"]?.mend).toStartWith("mount -o remount,rw /cg,");
+  });
+
+  test("hybrid: a controller is of the version that has it", () => {
+    const found = judge({
+      "/proc/self/cgroup": "3:memory:/\n2:blkio:/x\n0::/me\n",
+      "/proc/self/mountinfo": [MOUNT("/", "/v1/memory", "cgroup", "rw,memory"), TWO].join("\n"),
+      "/cg/me/cgroup.controllers": "pids",
+    });
+    expect(found).toMatchObject({
+      "cgroup-memory": { status: "yes", detail: "version 1, /v1/memory" },
+      "cgroup-io": { status: "no", detail: "version 1, not mounted" },
+      "cgroup-pids": { status: "yes", detail: "version 2, /cg/me" },
+      "cgroup-cpu": { status: "no" },
+    });
+  });
+
+  test("none at all", () => {
+    for (const finding of Object.values(judge({}))) {
+      expect(finding).toMatchObject({ status: "no", mend: "mount -t cgroup2 cgroup2 /sys/fs/cgroup" });
+    }
   });
 });

@@ -103,13 +103,12 @@ for top in json.loads(${JSON.stringify(JSON.stringify(READONLY_PATHS.filter(cove
             if path not in masked and os.stat(path).st_mode & 0o222: writes.setdefault(write(path), []).append(path)
     if os.path.isfile(top): writes.setdefault(write(top), []).append(top)
 print(json.dumps({"masked": masked, "writes": writes}))`;
-    const seen = sandbox.python<{ masked: Record<string, string | string[]>; writes: Record<string, string[]> }>(
-      caller,
-      ["--cap-add", "ALL"],
-      code,
-    );
+    const seen = sandbox.python(caller, ["--cap-add", "ALL"], code) as {
+      masked: Record<string, string | string[]>;
+      writes: Record<string, string[]>;
+    };
     for (const [path, content] of Object.entries(seen.masked)) expect([path, content.length]).toEqual([path, 0]);
-    expect(Object.keys(seen.writes).filter((code) => !["EROFS", "EACCES", "EPERM"].includes(code))).toEqual([]);
+    expect(Object.keys(seen.writes).filter((name) => !["EROFS", "EACCES", "EPERM"].includes(name))).toEqual([]);
     expect(seen.writes["EROFS"]?.length).toBeGreaterThan(10);
   });
 
@@ -122,7 +121,7 @@ master, slave = os.openpty()
 with open("/dev/null", "wb") as null: null.write(b"x")
 print(json.dumps({"nodes": nodes, "links": links, "before": before, "slave": os.ttyname(slave), "device": os.stat("/dev/pts").st_dev, "zero": open("/dev/zero", "rb").read(3).hex(), "random": len(open("/dev/urandom", "rb").read(8)), "shm": oct(os.stat("/dev/shm").st_mode & 0o7777), "all": sorted(os.listdir("/dev"))}))`;
     // Read-only roots show the host's file systems; /dev is ours all the same.
-    const seen = sandbox.python<Record<string, unknown> & { nodes: Record<string, number[]> }>(caller, [], code);
+    const seen = sandbox.python(caller, [], code) as Record<string, unknown> & { nodes: Record<string, number[]> };
     const character = 0o020000;
     expect(seen.nodes).toEqual({
       null: [1, 3, character],

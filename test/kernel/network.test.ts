@@ -54,7 +54,7 @@ except OSError as error:
 
 describe.each(sandbox.CALLERS)("started by %s", (caller) => {
   test("lo is up with 127.0.0.1/8 and ::1/128, and there is nothing else", () => {
-    const seen = sandbox.python<Seen>(caller, [], LOOK);
+    const seen = sandbox.python(caller, [], LOOK) as Seen;
     expect(seen.interfaces).toEqual(["lo"]);
     expect(seen.flags & 1).toBe(1); // IFF_UP
     expect([seen.ipv4, seen.netmask]).toEqual(["127.0.0.1", "255.0.0.0"]);
@@ -79,16 +79,16 @@ describe.each(sandbox.CALLERS)("started by %s", (caller) => {
     using tcp = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
     expect(readFileSync("/proc/net/unix", "utf8")).toContain(`@${name}`);
     const connect = (...options: string[]) =>
-      sandbox.python<string>(caller, options, CONNECT.replace("sys.argv[1]", JSON.stringify(name)));
+      sandbox.python(caller, options, CONNECT.replace("sys.argv[1]", JSON.stringify(name))) as string;
     expect(connect()).toBe("ECONNREFUSED");
     expect(connect("--network", "host")).toBe("EPERM"); // landlock's scope (ABI 6)
     expect(connect("--network", "host", "--security", "none")).toBe("connected"); // so the name is right
     const port = (...options: string[]) =>
-      sandbox.python<number>(
+      sandbox.python(
         caller,
         options,
         `import socket\nprint(json.dumps(socket.socket().connect_ex(("127.0.0.1", ${tcp.port}))))`,
-      );
+      ) as number;
     expect(port()).toBe(111);
     expect(port("--network", "host")).toBe(0);
     expect(abstract.unix).toContain(name);
@@ -101,7 +101,7 @@ try:
     fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH22x", b"lo", 0)); print(json.dumps("changed"))
 except OSError as error:
     print(json.dumps(errno.errorcode[error.errno]))`;
-    expect(sandbox.python<string>(caller, [], code)).toBe("EPERM");
-    expect(sandbox.python<string>(caller, ["--network", "host"], code)).toBe("EPERM");
+    expect(sandbox.python(caller, [], code) as string).toBe("EPERM");
+    expect(sandbox.python(caller, ["--network", "host"], code) as string).toBe("EPERM");
   });
 });

@@ -5,19 +5,14 @@ import { existsSync, readdirSync } from "node:fs";
 import * as sandbox from "./sandbox.ts";
 
 /** Wait until a process is gone; a zombie that nobody has to wait for yet counts as gone. */
-async function gone(pid: number): Promise<void> {
-  const alive = () => existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(sandbox.procFile(pid, "status"));
-  const deadline = Date.now() + 20_000;
-  while (Date.now() < deadline) {
+const gone = (pid: number): Promise<void> =>
+  sandbox.until(`process ${pid} ends`, () => {
     try {
-      if (!alive()) return;
+      return !existsSync(`/proc/${pid}`) || /^State:\s+[ZX]/m.test(sandbox.procFile(pid, "status"));
     } catch {
-      return; // it went between the two looks
+      return true; // it went between the two looks
     }
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  throw new Error(`process ${pid} is still there`);
-}
+  });
 
 describe.each(sandbox.CALLERS)("started by %s", (caller) => {
   const root = sandbox.makeRoot();
@@ -57,7 +52,7 @@ print(json.dumps({
     "mem": look(lambda: open("/proc/1/mem", "rb").name),
     "maps": look(lambda: open("/proc/1/maps").read()),
 }))`;
-    const seen = sandbox.python<Record<string, unknown>>(caller, ["--cap-add", "SYS_PTRACE"], code);
+    const seen = sandbox.python(caller, ["--cap-add", "SYS_PTRACE"], code) as Record<string, unknown>;
     expect(seen["cmdline"]).toBe("hutch-init");
     for (const name of ["environ", "fd", "exe", "cwd", "mem", "maps"]) {
       expect([name, ["EACCES", "EPERM", ""].includes(String(seen[name]))]).toEqual([name, true]);
@@ -67,8 +62,9 @@ print(json.dumps({
   test("seen from outside, PID 1 and the launcher hold no descriptor, and PID 1 is small", async () => {
     await using running = await sandbox.start(caller, [], root);
     if (caller !== "user") {
-      expect(readdirSync(`/proc/${running.init}/fd`)).toEqual([]);
-      expect(readdirSync(`/proc/${running.launcher}/fd`)).toEqual([]);
+      // They close them when the program has started, which may already have printed something.
+      for (const pid of [running.init, running.launcher])
+        await sandbox.until(`process ${pid} closes all`, () => readdirSync(`/proc/${pid}/fd`).length === 0);
     }
     expect(sandbox.procFile(running.init, "cmdline").replaceAll("\0", "")).toBe("hutch-init");
     for (const pid of [running.launcher, running.init]) {
@@ -87,10 +83,7 @@ print(json.dumps({
     // Each inner shell ends and leaves a child behind, which ends soon after.
     const script = "for i in 1 2 3; do sh -c '(cat /proc/stat; :) > /dev/null & :'; done";
     await using running = await sandbox.start(caller, [], root, script);
-    const deadline = Date.now() + 20_000;
-    while (sandbox.childrenOf(running.init).length > 1 && Date.now() < deadline) {
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    await sandbox.until("the orphans are reaped", () => sandbox.childrenOf(running.init).length === 1);
     expect(sandbox.childrenOf(running.init)).toEqual([running.program]);
   });
 

@@ -112,12 +112,12 @@ export function output(result: Result): string {
 }
 
 /** What a Python program in a sandbox with the host's file systems, read-only, prints as JSON. */
-export function python<T>(caller: Caller, options: readonly string[], code: string, root = "/"): T {
+export function python(caller: Caller, options: readonly string[], code: string, root = "/"): unknown {
   need("python3", "python3");
   const program = `import json, os, sys, errno\n${code}`;
   const result = run(caller, ...options, "--read-only", root, "python3", "-c", program);
   try {
-    return JSON.parse(output(result)) as T;
+    return JSON.parse(output(result));
   } catch (cause) {
     throw new Error(`not JSON: ${result.stdout}${result.stderr}`, { cause });
   }
@@ -179,6 +179,15 @@ export async function waitReady(argv: readonly string[]): Promise<Running> {
 /** Children of a process, by all of its threads (proc_pid_task_children(5)). */
 export function childrenOf(pid: number): readonly number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+}
+
+/** Wait until something holds. @throws when it still does not after 20 seconds */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 /** A file of a process's directory below /proc. */

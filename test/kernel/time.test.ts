@@ -21,7 +21,7 @@ describe.each(sandbox.CALLERS)("started by %s", (caller) => {
     [["--time-offset", "monotonic=-1,boottime=1000000"], -1, 1_000_000],
   ])("%j", (options, monotonic, boottime) => {
     const before = clocks();
-    const inside = sandbox.python<number[]>(caller, options, CLOCKS);
+    const inside = sandbox.python(caller, options, CLOCKS) as number[];
     const after = clocks();
     [monotonic, boottime, 0, boottime].forEach((offset, index) => {
       const seen = (inside[index] ?? Number.NaN) - offset;

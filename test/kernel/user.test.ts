@@ -80,7 +80,7 @@ describe.each(sandbox.CALLERS)("started by %s", (caller) => {
   });
 
   test.each([[[]], [["--cap-add", "ALL"]]])("no further user namespace can be made with %j", (options: string[]) => {
-    const seen = sandbox.python<{ unshare: string; clone: string; limit: string; raise: string }>(
+    const seen = sandbox.python(
       caller,
       options,
       `
@@ -99,7 +99,7 @@ print(json.dumps({
     "unshare": tried(libc.unshare(0x10000000)),
     "clone": tried(libc.syscall(56 if os.uname().machine == "x86_64" else 220, 0x10000011, 0, 0, 0, 0)),
 }))`,
-    );
+    ) as { unshare: string; clone: string; limit: string; raise: string };
     expect(seen.limit).toBe("0");
     expect(["EROFS", "EACCES", "EPERM"]).toContain(seen.raise);
     expect(["EPERM", "ENOSPC"]).toContain(seen.unshare);

@@ -88,8 +88,8 @@ function specs(root: string, data: string, open: string): Readonly<Record<string
   };
 }
 
-/** Calls that cannot fail for any reason, once the program runs: how it is looked after. Not made to fail. */
-const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group"]);
+/** How a program that runs is looked after, by calls that have no reason to fail. Not made to fail. */
+const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group", "dup3", "close_range"]);
 const looksAfter = ({ step, operation }: faults.RecordInfo): boolean =>
   operation === "exit_group" || (LOOKING_AFTER.has(operation) && (step === undefined || step.op === "clone"));
 
@@ -104,33 +104,24 @@ const SHOWS: Readonly<Record<string, RegExp>> = {
 
 /**
  * Calls whose failure is ignored, or made good by a later call, or that are not reached when all goes well; the sandbox
- * is then complete, to the letter.
+ * is then complete, to the letter. Beside these every close(2): execve and exit close too.
  */
 const FORGIVEN: ReadonlySet<string> = new Set([
+  // PID 1 leads a session of its own already, or stays in the caller\'s group: only signals to the group come twice then.
+  "launcher: setpgid",
   // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
   ...["launcher: prctl", "hold-ids: prctl", "hold-ids: ppoll", "launcher: close_range", "launcher: kill"],
   // The report of a failure that does not happen, and signals that nobody sends.
   ...["launcher: write", "clone: pwrite64", "clone: kill", "clone: close_range", "clone: umask"],
   // For a program that is PID 1: looking up what it does with a signal that nobody sends.
-  ...["clone: openat", "clone: read", "clone: close", "launcher: openat", "launcher: read", "launcher: close"],
-  // Descriptors that are closed by execve and exit anyhow.
-  ...["hold-ids", "stage", "workspace", "overlay", "new-filesystem", "attach", "directory", "file", "symlink"].map(
-    (op) => `${op}: close`,
-  ),
-  ...["loopback: close", "mask: close", "read-only: close", "read-only: openat2", "mask: openat2"],
+  ...["clone: openat", "clone: read", "launcher: openat", "launcher: read"],
+  ...["read-only: openat2", "mask: openat2"],
   // A target that is looked up, then made because it was not there: one of the two is enough.
   ...["attach", "directory", "file", "symlink"].flatMap((op) => [`${op}: openat2`, `${op}: mkdirat`]),
   ...["attach: openat", "file: unlinkat"],
   // How a masked path is covered: as a file, or as a directory.
   ...["mask: open_tree", "mask: move_mount"],
 ]);
-
-/**
- * Where the holder of the ids may outlive a launcher that ends before the holder has asked for its death signal: it
- * sleeps for ten seconds at most, and holds stdout open.
- */
-const isHolderLate = ({ step, operation }: faults.RecordInfo): boolean =>
-  step?.op === "hold-ids" && ["clone", "close", "read"].includes(operation);
 
 function factsFor(caller: Caller, spec: Spec, workspace: string): HostFacts {
   const facts = { ...gatherFacts(spec), workspace, terminal: false };
@@ -174,7 +165,7 @@ describe.each(CALLERS)("started by %s", (caller) => {
         nothingLeft();
         const name = faults.nameOf(record);
         const { failure, exitCode, stdout } = ended;
-        const endless = (ended.endless || ended.left > 0) && !isHolderLate(record);
+        const endless = ended.endless || ended.left > 0;
         const seen = difference(lasting(stdout), lasting(whole.stdout));
         if (failure !== undefined) {
           reported += 1;
@@ -187,17 +178,17 @@ describe.each(CALLERS)("started by %s", (caller) => {
         } else if (seen === "") forgiven.add(name);
       }
       expect(wrong).toEqual([]);
-      expect([...forgiven].filter((name) => !FORGIVEN.has(name)).toSorted()).toEqual([]);
+      expect([...forgiven].filter((name) => !FORGIVEN.has(name) && !name.endsWith(": close")).toSorted()).toEqual([]);
       expect(reported).toBeGreaterThan(100);
-    });
+    }, 120_000);
 
-    test("whoever dies after whichever record, nothing stays behind", async () => {
+    test("whoever dies after whichever call, nothing stays behind", async () => {
       const wrong: string[] = [];
       let died = 0;
-      for (const record of faults.distinct(subject.records)) {
+      for (const record of calls) {
         const ended = await faults.runProgram(subject, faults.dying(subject, record.index));
         const { exitCode, failure, stdout } = ended;
-        const endless = (ended.endless || ended.left > 0) && !isHolderLate(record);
+        const endless = ended.endless || ended.left > 0;
         nothingLeft();
         const seen = difference(lasting(stdout), lasting(whole.stdout));
         if (exitCode !== 0) died += 1;
@@ -209,8 +200,8 @@ describe.each(CALLERS)("started by %s", (caller) => {
           );
       }
       expect(wrong).toEqual([]);
-      expect(died).toBeGreaterThan(150);
-    });
+      expect(died).toBeGreaterThan(120);
+    }, 120_000);
 
     test("the sources are as they were, bit for bit", () => {
       expect([root, data].map(fingerprint)).toEqual(before.trees);

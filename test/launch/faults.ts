@@ -105,8 +105,11 @@ export interface Ended {
   readonly left: number;
 }
 
-/** Start a program and wait for it, and for every process that it has made. */
-export async function runProgram(to: Subject, program: p.Program): Promise<Ended> {
+/**
+ * Start a program and wait for it, and for every process that it has made.
+ * @param patience milliseconds until a program without an end, or a process that is left, is ended
+ */
+export async function runProgram(to: Subject, program: p.Program, patience = 2000): Promise<Ended> {
   const path = join(to.folder, "launcher");
   const report = join(to.folder, "report");
   rmSync(path, { force: true });
@@ -120,10 +123,10 @@ export async function runProgram(to: Subject, program: p.Program): Promise<Ended
         : [];
     const result = Bun.spawnSync([...as, path], {
       stdio: ["ignore", "pipe", "pipe", fd],
-      timeout: 1000,
+      timeout: patience,
       killSignal: "SIGKILL",
     });
-    const left = await allGone(path);
+    const left = await allGone(path, patience);
     const bytes = new Uint8Array(readFileSync(report));
     const reported = bytes.subarray(0, 16).some((byte) => byte !== 0);
     truncateSync(report, 0);
@@ -152,9 +155,9 @@ function running(path: string): readonly string[] {
   });
 }
 
-/** Wait until nobody runs an executable any more. After two seconds, end them; their number. */
-async function allGone(path: string): Promise<number> {
-  const deadline = Date.now() + 2000;
+/** Wait until nobody runs an executable any more. After `patience` milliseconds, end them; their number. */
+async function allGone(path: string, patience: number): Promise<number> {
+  const deadline = Date.now() + patience;
   for (;;) {
     const left = running(path);
     if (left.length === 0) return 0;

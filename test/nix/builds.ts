@@ -42,6 +42,8 @@ export interface Workshop extends Disposable {
     file: string,
     args?: readonly string[],
     options?: readonly string[],
+    /** A command that runs nix-build, whose words come behind. */
+    wrapper?: readonly string[],
   ): { readonly kept: string; readonly stderr: string };
 }
 
@@ -65,8 +67,17 @@ export function workshop(uid?: number): Workshop {
   return {
     root,
     store: nixStore(`${root}/store`),
-    fail: (file, args = [], options = []) => {
-      const command = ["nix-build", "--store", `${root}/store`, "--keep-failed", "--no-out-link", "--builders", ""];
+    fail: (file, args = [], options = [], wrapper = []) => {
+      const command = [
+        ...wrapper,
+        "nix-build",
+        "--store",
+        `${root}/store`,
+        "--keep-failed",
+        "--no-out-link",
+        "--builders",
+        "",
+      ];
       const settings = { substituters: "", sandbox: "true", "sandbox-fallback": "false", "build-users-group": "" };
       for (const [name, value] of Object.entries(settings)) command.push("--option", name, value);
       command.push(...options, `${FIXTURE}/${file}`, "--arg", "raw", raw, ...args);

@@ -3,8 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync } from "node:fs";
 import fc from "fast-check";
+import { directoryView } from "../../src/rootfs/directory-view.ts";
 import { linkEnd, networkMounts } from "../../src/rootfs/network-files.ts";
-import type { HostPath } from "../../src/spec.ts";
 import { temporary } from "./fixtures.ts";
 
 const links = (table: Readonly<Record<string, string>>) => (path: string) => table[path] ?? -22;
@@ -36,7 +36,7 @@ test("only what the host has, read-only, where a link of the root leads", () => 
   using root = temporary();
   mkdirSync(`${root.path}/etc`);
   symlinkSync("../run/resolv.conf", `${root.path}/etc/resolv.conf`);
-  const mounts = networkMounts(root.path as HostPath, "--network host");
+  const mounts = networkMounts(directoryView(root.path), "--network host");
   expect(mounts.map(({ destination }) => destination as string)).toContain("/run/resolv.conf");
   expect(mounts.map(({ destination }) => destination as string)).toContain("/etc/hosts");
   for (const mount of mounts) expect(mount).toMatchObject({ type: "bind", from: "--network host", optional: true });

@@ -1,0 +1,30 @@
+/** `hutch inspect IMAGE…`: what is known of images, as a JSON array. */
+
+import type { ArgsDef } from "citty";
+import { UsageError } from "../errors.ts";
+import { inspectImage } from "../image/manage.ts";
+import { inspectJson } from "../image/views.ts";
+import type { Command } from "./command.ts";
+import { imageContext } from "./image-context.ts";
+import { has, parseMixed } from "./options.ts";
+import { print } from "./report.ts";
+
+const OPTIONS = { help: { type: "boolean", description: "show this" } } as const satisfies ArgsDef;
+
+const OPERANDS = "IMAGE…";
+
+export const inspect: Command = {
+  main: async (argv) => {
+    const parsed = parseMixed(OPTIONS, argv);
+    if (has(parsed, "help")) {
+      const { commandUsage } = await import("./usage.ts");
+      print(await commandUsage("hutch inspect", "Show what is known of images, as JSON", OPERANDS, OPTIONS));
+      return 0;
+    }
+    if (parsed.operands.length === 0) throw new UsageError("IMAGE is missing", { hint: `hutch inspect ${OPERANDS}` });
+    const { store } = imageContext();
+    const found = parsed.operands.map((word) => inspectJson(inspectImage(store, word)));
+    print(`${JSON.stringify(found, null, 2)}\n`);
+    return 0;
+  },
+};

@@ -1,0 +1,48 @@
+/** `--json FILE|fd:N`: the Outcome, or the error in its place, as one line of JSON. */
+
+import { encodeBytes } from "../bytes.ts";
+import { UsageError } from "../errors.ts";
+import { formatOutcome } from "../launch/outcome.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
+import * as c from "../libc/constants.ts";
+import { writeAll } from "../libc/files.ts";
+import { last, type Parsed } from "./options.ts";
+
+/**
+ * Open what `--json` names: a descriptor of 3 or above that survives execve and that the program does not inherit.
+ * @throws UsageError
+ */
+export function openOutput(parsed: Parsed): number {
+  const { value = "", words: from = "--json" } = last(parsed, "json") ?? {};
+  if (value === "") throw new UsageError("--json needs a file or fd:N", { from });
+  const [, number] = /^fd:(\d{1,5})$/.exec(value) ?? [];
+  if (number === undefined) {
+    const flags = c.O_WRONLY | c.O_CREAT | c.O_TRUNC | c.O_NOCTTY;
+    const opened = rawCall("openat", c.AT_FDCWD, value, flags, 0o666);
+    if (opened < 0) throw systemError(`open ${value}`, -opened, { from });
+    return aside(parsed, opened, true);
+  }
+  const writable = rawCall("fcntl", Number(number), c.F_GETFL);
+  if (writable < 0) throw new UsageError(`descriptor ${number} is not open`, { from });
+  if ((writable & c.O_ACCMODE) === c.O_RDONLY)
+    throw new UsageError(`descriptor ${number} is not for writing`, { from });
+  return aside(parsed, Number(number), Number(number) > 2);
+}
+
+/** A copy above all that `--preserve-fds` can name; the original is closed when it is nobody else's. */
+function aside(parsed: Parsed, descriptor: number, close: boolean): number {
+  const preserved = Number(last(parsed, "preserve-fds")?.value ?? 0) || 0;
+  const copy = call("fcntl", descriptor, c.F_DUPFD, 3 + preserved);
+  if (close) rawCall("close", descriptor);
+  return copy;
+}
+
+/** Do something that ends in the launcher; an error on the way is written as JSON, and thrown on. */
+export async function reportingTo(output: number, action: () => Promise<number>): Promise<number> {
+  try {
+    return await action();
+  } catch (error) {
+    writeAll(output, encodeBytes(formatOutcome(error instanceof Error ? error : new Error(String(error)))));
+    throw error;
+  }
+}

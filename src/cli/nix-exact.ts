@@ -1,0 +1,145 @@
+/** `nix-build-shell --exact`: what of the machine and of the build's derivation Nix's own sandbox is made from. */
+
+import { lchownSync, lstatSync, mkdirSync, readlinkSync, symlinkSync, chmodSync, writeFileSync } from "node:fs";
+import { HutchError } from "../errors.ts";
+import { ARCH, rawCall } from "../libc/call.ts";
+import { RLIMITS } from "../libc/constants.ts";
+import { pathStatus, readText } from "../libc/files.ts";
+import { copyTree } from "../nix/copy-tree.ts";
+import { type Derivation, isFixedOutput } from "../nix/derivation.ts";
+import { type NixVersion, nixSeccompProfile, parseNixVersion, parseSandboxShell } from "../nix/exact-rules.ts";
+import { findDerivation, readDerivation } from "../nix/kept-derivation.ts";
+import { askDatabase, inputClosure, partialOutputs } from "../nix/nix-database.ts";
+import { closureStore, type ExactRules } from "../nix/sandbox.ts";
+import { onHost, parseStorePath, type Store } from "../nix/store-path.ts";
+import { CAPABILITIES } from "../process/capabilities.ts";
+import { compileSeccomp } from "../process/seccomp.ts";
+import type { HostPath, Mount, SandboxPath } from "../spec.ts";
+import type { BuildSource } from "./nix-build-source.ts";
+
+/** Ids outside that the builder gets. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Nix's sandbox for one build, before anything has been made. */
+export interface Exact {
+  readonly derivation: Derivation;
+  /** Store paths that the builder sees. */
+  readonly closure: readonly string[];
+  /** Store paths of what the failed build has left of its outputs. */
+  readonly partial: readonly string[];
+  /** Inputs that are no longer in the store. */
+  readonly missing: readonly string[];
+  readonly fixedOutput: boolean;
+  /** Store path of what nix.conf makes /bin/sh, if anything. */
+  readonly shell: string | undefined;
+  readonly version: NixVersion | undefined;
+}
+
+/** The newest that hutch knows the rules of: for a machine whose Nix cannot be asked. */
+const NEWEST: NixVersion = [2, 35, 0];
+
+/** @throws HutchError when the derivation or the Nix database cannot be read */
+export function findExact(store: Store, source: BuildSource): Exact {
+  const path = source.derivation ?? findDerivation(store, source.variables).path;
+  const derivation = readDerivation(store, path);
+  const shell = parseSandboxShell(readText("/etc/nix/nix.conf") ?? "");
+  const shellObject = shell === undefined ? undefined : parseStorePath(shell, store.storeDir)?.path;
+  const { closure, partial, more } = askDatabase(store, (database) => ({
+    closure: inputClosure(database, derivation, (input) => readDerivation(store, input)),
+    more: shellObject !== undefined && database.isValid(shellObject) ? database.closure([shellObject]) : [],
+    partial: [...partialOutputs(database, store, derivation).values()],
+  }));
+  return {
+    derivation,
+    closure: [...new Set([...closure.paths, ...more])],
+    shell: more.length > 0 ? shell : undefined,
+    missing: closure.missing,
+    partial,
+    fixedOutput: isFixedOutput(derivation),
+    version: installedVersion(),
+  };
+}
+
+function installedVersion(): NixVersion | undefined {
+  const program = Bun.which("nix") ?? Bun.which("nix-store");
+  if (program === null) return undefined;
+  const child = Bun.spawnSync([program, "--version"], { stdin: "ignore", stderr: "ignore" });
+  return parseNixVersion(child.stdout.toString());
+}
+
+/**
+ * Make the directory that is to be /nix/store: a place for each path of the closure, and what the build has left of its
+ * outputs, as the builder's own. Returns the mounts. @throws HutchError
+ */
+export async function makeStore(
+  store: Store,
+  exact: Exact,
+  directory: string,
+  owner: Owner | undefined,
+): Promise<readonly Mount[]> {
+  mkdirSync(directory);
+  const shown: (readonly [string, string])[] = [];
+  for (const path of exact.closure) {
+    const base = path.slice(store.storeDir.length + 1);
+    if (parseStorePath(path, store.storeDir)?.rest !== "") throw new HutchError(`${path} is not a store path`);
+    const source = onHost(store, path);
+    const found = lstatSync(source, { throwIfNoEntry: false });
+    if (found === undefined)
+      throw new HutchError(`${path} is not in the store`, { hint: `nix-store --realise ${path}` });
+    const place = `${directory}/${base}`;
+    if (found.isSymbolicLink()) {
+      symlinkSync(readlinkSync(source), place);
+      continue;
+    }
+    if (found.isDirectory()) mkdirSync(place);
+    else writeFileSync(place, "");
+    shown.push([path, source]);
+  }
+  for (const path of exact.partial) {
+    const place = `${directory}/${path.slice(store.storeDir.length + 1)}`;
+    const found = lstatSync(onHost(store, path), { throwIfNoEntry: false });
+    // a file or a link as an output is rare, and a build that fails leaves none that is of use
+    if (found?.isDirectory() === true)
+      await copyTree(onHost(store, path), place, { unreadable: "skip", ...(owner === undefined ? {} : { owner }) });
+  }
+  if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
+  chmodSync(directory, 0o1775);
+  return closureStore(directory, shown);
+}
+
+/** Nix's filter for the installed version. */
+export function exactFilter({ version }: Exact): Uint8Array {
+  return compileSeccomp(nixSeccompProfile(version ?? NEWEST), { arch: ARCH, capabilities: [], kernel: [5, 12] });
+}
+
+/** What else Nix does to the builder's process; `sealed` as in {@link ExactRules}. */
+export function exactRules(sealed: boolean): ExactRules {
+  const limit = new BigUint64Array(2);
+  rawCall("prlimit64", 0, RLIMITS["RLIMIT_CORE"] ?? 4, null, limit);
+  const hard = limit[1] ?? 0n;
+  return { bounding: CAPABILITIES, coreLimit: hard > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(hard), sealed };
+}
+
+/** The host's files that a fixed-output derivation gets to find its way in the network. */
+export function networkFiles(): readonly Mount[] {
+  const from = "fixed output";
+  const content = "hosts: files dns\nservices: files\n";
+  const at = (path: string) => path as SandboxPath;
+  const bound = ["/etc/resolv.conf", "/etc/services", "/etc/hosts"].filter(
+    (path) => typeof pathStatus(path) !== "number",
+  );
+  return [
+    { type: "file", destination: at("/etc/nsswitch.conf"), content, mode: 0o644, from },
+    ...bound.map((path): Mount => ({
+      type: "bind",
+      source: path as HostPath,
+      destination: at(path),
+      attributes: ["ro", "nosuid", "nodev"],
+      idmap: false,
+      from,
+    })),
+  ];
+}

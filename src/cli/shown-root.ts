@@ -1,0 +1,77 @@
+/** ROOT of a command line, opened: what it is for the Spec, and what it has, for everything that depends on that. */
+
+import { scratchFiles } from "../defaults.ts";
+import { UsageError } from "../errors.ts";
+import type { ProcessConfig } from "../image/config.ts";
+import { readTextInside } from "../libc/files.ts";
+import type { RootEntry } from "../rootfs/closure-layout.ts";
+import { directoryView } from "../rootfs/directory-view.ts";
+import type { HostPath, Root } from "../spec.ts";
+import { last, oneOf, type Parsed } from "./options.ts";
+import { hostPath } from "./values.ts";
+
+export interface ShownRoot {
+  readonly root: Root;
+  /** Text of a file of the root, links followed inside it; "" when it has none. */
+  readonly read: (path: string) => string;
+  /** What is at a path none of whose parents is a link. */
+  readonly look: (path: string) => RootEntry;
+  /** Whether an image has something at a path, links followed inside it. */
+  readonly has?: (path: string) => boolean;
+  /** The image's own wishes. */
+  readonly config?: ProcessConfig;
+  /** Descriptors that must stay open as long as the sandbox lives. */
+  readonly held: readonly number[];
+}
+
+/** Whether a word means a directory or `scratch`; all else is an image. */
+export function isImageName(word: string): boolean {
+  return word !== "scratch" && !word.startsWith("/") && !/^\.\.?(\/|$)/.test(word);
+}
+
+/** Open ROOT: a directory when it looks like a path, `scratch`, else an image, pulled when it must be. */
+export async function openRoot(parsed: Parsed, word: string, cwd: string): Promise<ShownRoot> {
+  const readonly = last(parsed, "read-only");
+  const writable = last(parsed, "writable");
+  if (readonly !== undefined && writable !== undefined)
+    throw new UsageError("--read-only and --writable contradict each other");
+  if (word === "") throw new UsageError("ROOT is empty");
+  if (word === "scratch") {
+    if (writable !== undefined)
+      throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
+    const read = (path: string) => scratchFiles("").find(([name]) => name === path)?.[1] ?? "";
+    const look = () => ({ kind: "absent" }) as const;
+    return { root: { kind: "scratch", readonly: readonly !== undefined, from: word }, read, look, held: [] };
+  }
+  if (isImageName(word)) {
+    if (writable !== undefined) throw new UsageError("an image cannot be written to", { from: `--writable ${word}` });
+    return await openImage(parsed, word, readonly !== undefined);
+  }
+  const path = hostPath(word, cwd, word);
+  const inside = { read: (name: string) => readTextInside(path, name) ?? "", look: directoryView(path), held: [] };
+  if (readonly !== undefined)
+    return { root: { kind: "bind", path, readonly: true, from: `${readonly.words} ${word}` }, ...inside };
+  if (writable !== undefined)
+    return { root: { kind: "bind", path, readonly: false, from: `${writable.words} ${word}` }, ...inside };
+  return { root: { kind: "overlay", lower: [path], from: word }, ...inside };
+}
+
+/** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
+async function openImage(parsed: Parsed, word: string, readonly: boolean): Promise<ShownRoot> {
+  const { parseReference } = await import("../image/reference.ts");
+  const { resolveImage } = await import("../image/resolve.ts");
+  const { openLayers } = await import("../image/layers-view.ts");
+  const { parsePlatform } = await import("../image/platform.ts");
+  const { imageContext } = await import("./image-context.ts");
+  const { showProgress } = await import("./progress.ts");
+  const wanted = last(parsed, "platform");
+  const policy = oneOf(parsed, "pull", ["always", "missing", "never"], "missing");
+  const reference = parseReference(word);
+  const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
+  using progress = showProgress("hutch run");
+  const image = await resolveImage(reference, { ...imageContext(), policy, platform, onEvent: progress.onEvent });
+  image.lease.inherit();
+  const lower = image.layers.map((path) => path as HostPath);
+  const root: Root = { kind: "overlay", lower, readonly, from: word };
+  return { root, ...openLayers(image.layers), config: image.config, held: [image.lease.fd] };
+}

@@ -1,0 +1,100 @@
+/** The names of the store's images: index.json, an OCI image index whose descriptors carry annotations. */
+
+import { HutchError } from "../errors.ts";
+import { type Digest, isDigest } from "./digest.ts";
+import { JSON_LIMIT } from "./json.ts";
+import { type Descriptor, parseManifest } from "./manifest.ts";
+import type { Platform } from "./platform.ts";
+import type { OnEvent } from "./source.ts";
+import { acquire, readFileBounded, type Store, writeFileAtomic } from "./store.ts";
+
+/** One named (or source-bound) image of the store. */
+export type StoredImage = {
+  /** Full name, `docker.io/library/alpine:3.20`; undefined for one loaded without a name. */
+  readonly name?: string;
+  /** A layout or archive on disk that it came from, when it has no name of its own. */
+  readonly source?: string;
+  readonly manifest: Descriptor;
+  /** Digest that the source answered for the name: that of an index, when one was in between. */
+  readonly sourceDigest: Digest;
+  /** When it was stored, ISO 8601. */
+  readonly stored: string;
+};
+
+const NAME = "org.opencontainers.image.ref.name";
+const CONTAINERD_NAME = "io.containerd.image.name";
+const OWN = "dev.hutch.image";
+
+function toDescriptor({ name, source, manifest, sourceDigest, stored }: StoredImage): object {
+  const { mediaType, digest, size, platform } = manifest;
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(platform === undefined ? {} : { platform: formatPlatformObject(platform) }),
+    annotations: {
+      ...(name === undefined ? {} : { [NAME]: name, [CONTAINERD_NAME]: name }),
+      ...(source === undefined ? {} : { [`${OWN}.source`]: source }),
+      [`${OWN}.source.digest`]: sourceDigest,
+      [`${OWN}.stored`]: stored,
+    },
+  };
+}
+
+const formatPlatformObject = ({ os, architecture, variant }: Platform): object => ({
+  architecture,
+  os,
+  ...(variant === undefined ? {} : { variant }),
+});
+
+function fromDescriptor(manifest: Descriptor): StoredImage {
+  const annotations = manifest.annotations ?? {};
+  const name = annotations[NAME];
+  const source = annotations[`${OWN}.source`];
+  const sourceDigest = annotations[`${OWN}.source.digest`] ?? "";
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(source === undefined ? {} : { source }),
+    manifest,
+    sourceDigest: isDigest(sourceDigest) ? sourceDigest : manifest.digest,
+    stored: annotations[`${OWN}.stored`] ?? "",
+  };
+}
+
+/** All images of the store, in the order in which they were stored. @throws HutchError when index.json is broken */
+export function readImages(store: Store): StoredImage[] {
+  const path = `${store.images}/index.json`;
+  const bytes = readFileBounded(path, 16 * JSON_LIMIT);
+  if (bytes === undefined) throw new HutchError(`${path} is missing`);
+  const index = parseManifest(bytes, undefined, path);
+  if (index.kind !== "index") throw new HutchError(`${path} is not an index`);
+  return index.manifests.map(fromDescriptor);
+}
+
+/** Change the list of images under its lock. Returns what `change` returns beside the new list. */
+export async function updateImages<T>(
+  store: Store,
+  change: (images: readonly StoredImage[]) => { readonly images: readonly StoredImage[]; readonly result: T },
+  onEvent?: OnEvent,
+): Promise<T> {
+  using lock = await acquire(store, "index", "exclusive", onEvent, "another hutch's change of the image list");
+  void lock;
+  const before = readImages(store);
+  const { images, result } = change(before);
+  const index = { schemaVersion: 2, manifests: images.map(toDescriptor) };
+  const text = `${JSON.stringify(index, undefined, 1)}\n`;
+  if (images !== before) writeFileAtomic(store, `${store.images}/index.json`, text);
+  return result;
+}
+
+/** Put an image in the place of the one with the same name or source. */
+export function putImage(images: readonly StoredImage[], image: StoredImage): StoredImage[] {
+  const isSame = (other: StoredImage): boolean =>
+    image.name !== undefined
+      ? other.name === image.name
+      : other.name === undefined &&
+        (image.source === undefined
+          ? other.source === undefined && other.manifest.digest === image.manifest.digest
+          : other.source === image.source);
+  return [...images.filter((other) => !isSame(other)), image];
+}

@@ -1,0 +1,101 @@
+/**
+ * Images that are in the store already: found by name or id, read without a network and without node:fs, since this
+ * is the way of every second run.
+ */
+
+import { HutchError } from "../errors.ts";
+import { AT_FDCWD, statAt } from "../libc/file.ts";
+import { hasBlob, readBlob } from "./blobs.ts";
+import { type ImageConfig, parseImageConfig } from "./config.ts";
+import { chainIds, type Digest, splitDigest } from "./digest.ts";
+import type { StoredImage } from "./image-index.ts";
+import { hasLayer } from "./layer-path.ts";
+import { type Manifest, parseManifest } from "./manifest.ts";
+import { acceptedPlatforms, choosePlatform, hostPlatform, type Platform } from "./platform.ts";
+import { pathNames } from "./merged-view.ts";
+import { formatReference, type LocalReference, type RegistryReference } from "./reference.ts";
+import type { Store } from "./store.ts";
+
+/** An image with its manifest and config read. */
+export type OpenImage = {
+  readonly record: StoredImage;
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
+  /** ChainIDs, lowest layer first. */
+  readonly chain: readonly Digest[];
+};
+
+/** Read an image's manifest and config from the store. @throws HutchError when a blob is missing or damaged */
+export function openImage(store: Store, record: StoredImage): OpenImage {
+  const where = `image ${record.name ?? record.manifest.digest}`;
+  const manifest = parseManifest(readBlob(store, record.manifest), record.manifest.mediaType, where);
+  if (manifest.kind !== "manifest") throw new HutchError(`${where}: an index, not a manifest`);
+  const config = parseImageConfig(readBlob(store, manifest.config), `${where}: config`);
+  return { record, manifest, config, chain: chainIds(config.diffIds) };
+}
+
+/** True when everything is there to run it. */
+export function isUnpacked(store: Store, image: OpenImage): boolean {
+  return image.chain.every((chainId) => hasLayer(store, chainId));
+}
+
+/** True when its blobs are there, so that it can be unpacked again and saved. */
+export function hasAllBlobs(store: Store, image: OpenImage): boolean {
+  return image.manifest.layers.every((layer) => hasBlob(store, layer));
+}
+
+/** True for the platform that the user wants, without one for those that the host can run. */
+function fits(record: StoredImage, platform: Platform | "any" | undefined): boolean {
+  if (platform === "any") return true;
+  const own = record.manifest.platform;
+  if (own === undefined || (own.os === "" && own.architecture === "")) return platform === undefined;
+  return choosePlatform([own], acceptedPlatforms(platform ?? hostPlatform(), platform !== undefined)) !== undefined;
+}
+
+/** The image of a registry's name; a digest finds it under any tag of its repository. */
+export function findRegistryImage(
+  images: readonly StoredImage[],
+  reference: RegistryReference,
+  platform: Platform | "any" | undefined,
+): StoredImage | undefined {
+  const name = formatReference(reference);
+  const { digest } = reference;
+  const repository = `${reference.domain}/${reference.path}`;
+  const isSame = (image: StoredImage): boolean => {
+    if (image.name === name) return true;
+    if (digest === undefined || image.name === undefined) return false;
+    const sameRepository = image.name.startsWith(`${repository}:`) || image.name.startsWith(`${repository}@`);
+    return sameRepository && (image.manifest.digest === digest || image.sourceDigest === digest);
+  };
+  return images.findLast((image) => isSame(image) && fits(image, platform));
+}
+
+/** How a layout or archive on disk is remembered: its place, and what changes when it does. */
+export function localSource(reference: LocalReference): string {
+  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
+  const file = `/${pathNames(given).join("/")}`;
+  const watched = reference.kind === "oci" ? `${file}/index.json` : file;
+  const stat = statAt(AT_FDCWD, watched);
+  if (stat === undefined) throw new HutchError(`${formatReference(reference)}: no such file`, { from: watched });
+  return `${formatReference({ ...reference, file })}#${stat.size}-${stat.mtime}-${stat.ino}`;
+}
+
+/** The image that came from a layout or archive as it is now. */
+export function findLocalImage(
+  images: readonly StoredImage[],
+  source: string,
+  platform: Platform | undefined,
+): StoredImage | undefined {
+  return images.findLast((image) => image.source === source && fits(image, platform));
+}
+
+/** Images of an id: the config's or manifest's digest, or four or more of its first hexadecimal digits. */
+export function findById(store: Store, images: readonly StoredImage[], text: string): StoredImage[] {
+  const hex = text.startsWith("sha256:") ? text.slice(7) : text;
+  if (!/^[0-9a-f]{4,64}$/.test(hex)) return [];
+  const starts = (digest: Digest): boolean => splitDigest(digest).hex.startsWith(hex);
+  return images.filter((image) => {
+    if (starts(image.manifest.digest)) return true;
+    return starts(openImage(store, image).manifest.config.digest);
+  });
+}

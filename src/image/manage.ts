@@ -1,0 +1,186 @@
+/** `hutch images`, `inspect`, `rmi`, `prune`: what the store has, as data, and taking it away. */
+
+import { join } from "node:path";
+import { HutchError, UsageError } from "../errors.ts";
+import { rawCall } from "../libc/call.ts";
+import { AT_FDCWD, closeFile, listNames, O, openAt, removeTree, statAt } from "../libc/file.ts";
+import { type Digest, splitDigest } from "./digest.ts";
+import { readImages, type StoredImage, updateImages } from "./image-index.ts";
+import { heldLayers } from "./lease.ts";
+import { findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { type ImageReference, parseReference } from "./reference.ts";
+import type { OnEvent } from "./source.ts";
+import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
+
+/** All images that can be read, and words about those that cannot. */
+export function listImages(store: Store): {
+  readonly images: readonly OpenImage[];
+  readonly broken: readonly string[];
+} {
+  const images: OpenImage[] = [];
+  const broken: string[] = [];
+  for (const record of readImages(store)) {
+    try {
+      images.push(openImage(store, record));
+    } catch (error) {
+      if (!(error instanceof HutchError)) throw error;
+      broken.push(`${record.name ?? record.manifest.digest}: ${error.message}`);
+    }
+  }
+  return { images, broken };
+}
+
+/** Records that a word of the user means: the one of a name (of any platform), else those of an id. @throws UsageError */
+export function findRecords(store: Store, images: readonly StoredImage[], text: string): StoredImage[] {
+  let reference: ImageReference | undefined;
+  let fault: UsageError | undefined;
+  try {
+    reference = parseReference(text);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    fault = error;
+  }
+  const byName =
+    reference?.kind === "registry"
+      ? findRegistryImage(images, reference, "any")
+      : images.findLast(({ source }) => source?.startsWith(`${text}#`) === true);
+  if (byName !== undefined) return [byName];
+  const byId = findById(store, images, text);
+  if (byId.length > 0) return byId;
+  throw fault ?? new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+}
+
+/** One image by name or id. @throws UsageError when an id means several different ones */
+export function inspectImage(store: Store, text: string): OpenImage {
+  const records = findRecords(store, readImages(store), text);
+  const [first] = records;
+  if (first === undefined || records.some(({ manifest }) => manifest.digest !== first.manifest.digest)) {
+    throw new UsageError(`${JSON.stringify(text)} begins the id of several images`);
+  }
+  return openImage(store, first);
+}
+
+export type Collected = { readonly blobs: number; readonly layers: number; readonly bytes: number };
+
+export type Removed = {
+  /** Names (or digests, for those without) that are gone. */
+  readonly names: readonly string[];
+  /** What was freed; undefined when another hutch is pulling, and a later prune will free it. */
+  readonly freed: Collected | undefined;
+};
+
+/** Remove a name; an id removes its image when it has one name, or all of them with `force`. @throws UsageError */
+export async function removeImage(
+  store: Store,
+  text: string,
+  options: { readonly force?: boolean; readonly onEvent?: OnEvent } = {},
+): Promise<Removed> {
+  const names = await updateImages(
+    store,
+    (images) => {
+      const records = findRecords(store, images, text);
+      if (records.length > 1 && options.force !== true) {
+        throw new UsageError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
+          hint: "name one, or --force for all",
+        });
+      }
+      return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
+    },
+    options.onEvent,
+  );
+  using gc = tryAcquire(store, "gc", "exclusive");
+  return { names, freed: gc === undefined ? undefined : collect(store) };
+}
+
+const nameOf = ({ name, source, manifest }: StoredImage): string => name ?? source?.split("#", 1)[0] ?? manifest.digest;
+
+/**
+ * Free what no image needs: blobs, layers, and leavings of killed processes. Images without a name go first; with `all`
+ * every image goes. Layers of running sandboxes stay. Waits for pulls under way.
+ */
+export async function pruneImages(
+  store: Store,
+  options: { readonly all?: boolean; readonly onEvent?: OnEvent } = {},
+): Promise<Removed> {
+  using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
+  void gc;
+  const names = await updateImages(store, (images) => {
+    const kept = options.all === true ? [] : images.filter(({ name }) => name !== undefined);
+    return { images: kept, result: images.filter((image) => !kept.includes(image)).map(nameOf) };
+  });
+  return { names, freed: collect(store) };
+}
+
+/** Digests that images need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
+function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; readonly layers: ReadonlySet<Digest> } {
+  const blobs = new Set<Digest>();
+  const layers = heldLayers(store);
+  for (const record of readImages(store)) {
+    blobs.add(record.manifest.digest);
+    try {
+      const { manifest, chain } = openImage(store, record);
+      for (const { digest } of [manifest.config, ...manifest.layers]) blobs.add(digest);
+      for (const chainId of chain) layers.add(chainId);
+    } catch (error) {
+      if (!(error instanceof HutchError)) throw error;
+    }
+  }
+  return { blobs, layers };
+}
+
+/** Remove all that nothing needs. Only under the exclusive gc lock. */
+function collect(store: Store): Collected {
+  const live = liveDigests(store);
+  let [blobs, bytes] = [0, 0];
+  for (const algorithm of ["sha256", "sha512"] as const) {
+    const directory = join(store.images, "blobs", algorithm);
+    for (const name of namesIn(directory)) {
+      if (live.blobs.has(`${algorithm}:${name}`)) continue;
+      bytes += statAt(AT_FDCWD, join(directory, name))?.size ?? 0;
+      blobs += 1;
+      rawCall("unlinkat", AT_FDCWD, join(directory, name), 0);
+    }
+  }
+  const keep = new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
+  const stale = namesIn(store.layers).filter((name) => !keep.has(name));
+  for (const name of stale) {
+    // A layer half removed must not look like a whole one.
+    if (!name.endsWith(".tmp")) {
+      bytes += layerBytes(store, name);
+      rename(join(store.layers, name), join(store.layers, `${name}.tmp`));
+    }
+    removeIn(store.layers, name.endsWith(".tmp") ? name : `${name}.tmp`);
+  }
+  for (const directory of [store.partial, store.tmp]) for (const name of namesIn(directory)) removeIn(directory, name);
+  for (const name of namesIn(store.locks))
+    if (name !== "gc" && name !== "index") rawCall("unlinkat", AT_FDCWD, join(store.locks, name), 0);
+  return { blobs, layers: stale.length, bytes };
+}
+
+function layerBytes(store: Store, name: string): number {
+  try {
+    const text = new TextDecoder().decode(readFileBounded(join(store.layers, name, "meta.json"), 1024 * 1024));
+    const { bytes } = JSON.parse(text) as { bytes?: unknown };
+    return typeof bytes === "number" ? bytes : 0;
+  } catch {
+    return 0; // only a figure for the user
+  }
+}
+
+function namesIn(path: string): string[] {
+  const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
+  try {
+    return listNames(fd);
+  } finally {
+    closeFile(fd);
+  }
+}
+
+function removeIn(path: string, name: string): void {
+  const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
+  try {
+    removeTree(fd, name);
+  } finally {
+    closeFile(fd);
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * An image as the root of a run: its config and its layers' directories, held against removal. An image that is in the
+ * store costs a few reads here; what pulls is loaded only when it must.
+ */
+
+import { AT_FDCWD, closeFile, O, openAt } from "../libc/file.ts";
+import type { ImageConfig, ProcessConfig } from "./config.ts";
+import type { Digest } from "./digest.ts";
+import { readImages } from "./image-index.ts";
+import { layerPath } from "./layer-path.ts";
+import { createLease, type Lease } from "./lease.ts";
+import { findLocalImage, findRegistryImage, isUnpacked, localSource, openImage, type OpenImage } from "./lookup.ts";
+import { createMergedView, readInView } from "./merged-view.ts";
+import type { PullOptions } from "./pull.ts";
+import { type ImageReference, parseReference } from "./reference.ts";
+import { tryAcquire } from "./store.ts";
+import { type ExecUser, resolveUser } from "./user.ts";
+import { decodeBytes } from "../bytes.ts";
+
+export type ResolvedImage = Disposable & {
+  /** The config's `config` member, for mergeImageConfig. */
+  readonly config: ProcessConfig;
+  /** The whole config file. */
+  readonly image: ImageConfig;
+  /** Directories of the unpacked layers, lowest first, with `user.overlay.*` marks. */
+  readonly layers: readonly string[];
+  readonly manifestDigest: Digest;
+  /** Whose ids the files have: "real" (root: show them through idmapped mounts) or "one" (the caller's). */
+  readonly ids: "real" | "one";
+  /** Keeps the layers from being removed until disposed of. */
+  readonly lease: Lease;
+};
+
+/** Find an image by its name in the store, else pull it by the policy. @throws as pull() */
+export async function resolveImage(name: string | ImageReference, options: PullOptions): Promise<ResolvedImage> {
+  const reference = typeof name === "string" ? parseReference(name) : name;
+  const stored = resolveStored(reference, options);
+  if (stored !== undefined) return stored;
+  const { pull } = await import("./pull.ts");
+  const { acquire } = await import("./store.ts");
+  // Between the pull and the lease another hutch might prune: the lock that pull() takes is taken around both.
+  using gc = await acquire(options.store, "gc", "shared", options.onEvent, "hutch prune");
+  void gc;
+  const { image } = await pull(reference, options);
+  return hold(image, options);
+}
+
+/** The quick way: no network, no waiting. undefined when the image is not whole or the store is being cleaned. */
+function resolveStored(reference: ImageReference, options: PullOptions): ResolvedImage | undefined {
+  const { store, policy = "missing", platform } = options;
+  if (policy === "always" && reference.kind === "registry") return undefined;
+  using gc = tryAcquire(store, "gc", "shared");
+  if (gc === undefined) return undefined;
+  const images = readImages(store);
+  const record =
+    reference.kind === "registry"
+      ? findRegistryImage(images, reference, platform)
+      : findLocalImage(images, localSource(reference), platform);
+  if (record === undefined) return undefined;
+  let image: OpenImage;
+  try {
+    image = openImage(store, record);
+  } catch {
+    return undefined; // pull() mends it or says what is wrong
+  }
+  return isUnpacked(store, image) ? hold(image, options) : undefined;
+}
+
+function hold(image: OpenImage, { store, uid }: PullOptions): ResolvedImage {
+  const lease = createLease(store, image.chain);
+  return {
+    config: image.config.config,
+    image: image.config,
+    layers: image.chain.map((chainId) => layerPath(store, chainId)),
+    manifestDigest: image.record.manifest.digest,
+    ids: uid === 0 ? "real" : "one",
+    lease,
+    [Symbol.dispose]: () => lease[Symbol.dispose](),
+  };
+}
+
+const ACCOUNT_LIMIT = 16 * 1024 * 1024;
+
+/** Whom `USER[:GROUP]` means by the image's own passwd and group files, read inside its layers. @throws UsageError */
+export function resolveImageUser(spec: string, layers: readonly string[]): ExecUser {
+  const fds = layers.toReversed().map((path) => openAt(AT_FDCWD, path, O.PATH | O.DIRECTORY));
+  try {
+    const view = createMergedView(fds);
+    const read = (path: string): string => decodeBytes(readInView(view, path, ACCOUNT_LIMIT) ?? new Uint8Array());
+    return resolveUser(spec, read("etc/passwd"), read("etc/group"));
+  } finally {
+    for (const fd of fds) closeFile(fd);
+  }
+}

@@ -1,0 +1,101 @@
+/** hutch pull, images, inspect, rmi, prune, save and load, on the built binary against a registry of our own. */
+
+import { expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { imageOf, layerOf } from "../image/helpers/layout.ts";
+import { startRegistry } from "../image/helpers/registry.ts";
+import { dir, file, tar } from "../image/tar-maker.ts";
+import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
+
+const image = imageOf([layerOf(tar(dir("etc"), file("etc/motd", "hello", { uid: 7, gid: 8 })))], {
+  Cmd: ["/bin/sh"],
+  Labels: { words: "\u001b[31mred" },
+});
+
+interface Listed {
+  readonly name: string | null;
+  readonly digest: string;
+  readonly config?: { readonly Cmd?: readonly string[] };
+}
+
+eachCaller("images", (bench) => {
+  test("pull, list, inspect, save, remove, load, prune", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    const name = `${registry.host}/test:latest`;
+    const digest = image.manifest.digest;
+    expectSuccess(await hutch("images", "--format", "json"), "[]\n");
+    expectSuccess(await hutch("pull", `${registry.host}/test`), `${name}@${digest}\n`);
+    const asked = registry.requests.length;
+    expectSuccess(await hutch("pull", "--pull=missing", name), `${name}@${digest}\n`);
+    expect(registry.requests.length).toBe(asked);
+    const { stdout: table } = await hutch("images");
+    expect(table).toMatch(
+      /^REPOSITORY +TAG +IMAGE ID +PLATFORM +CREATED +SIZE\n127\.0\.0\.1:\d+\/test +latest +[0-9a-f]{12} +linux\/\w+ +\d+ B\n$/,
+    );
+    const [inspected] = JSON.parse((await hutch("inspect", digest.slice(7, 19))).stdout) as Listed[];
+    expect(inspected).toMatchObject({ name, digest, config: { Cmd: ["/bin/sh"] } });
+    const archive = `${folder}/saved.tar`;
+    expectSuccess(await hutch("save", "-o", archive, name), "");
+    const piped = await bench.shell('"$HUTCH" save "$1" | cmp - "$2"', [name, archive], { env });
+    expectSuccess(piped, "");
+    expectSuccess(await hutch("rmi", name), `${name}\n`);
+    expectFailure(await hutch("rmi", name), 2, `no image "${name}" in the store`);
+    expectSuccess(await hutch("prune"), "freed 0 B: 0 blobs, 0 layers\n");
+    expectSuccess(await bench.shell('"$HUTCH" load <"$1"', [archive], { env }), `${name}\n`);
+    expectSuccess(await hutch("load", "-i", archive), `${name}\n`);
+    expectSuccess(await hutch("prune", "--all"), /^\S+\/test:latest\nfreed [\d.]+ \w+: 3 blobs, 1 layers\n$/);
+    expectSuccess(await hutch("images", "--format", "json"), "[]\n");
+  });
+
+  test("one progress line a layer on a terminal, none elsewhere", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const shown = await bench.shell('script -qec "$HUTCH pull $1" /dev/null </dev/null', [`${registry.host}/test`], {
+      env,
+    });
+    expect(shown.stdout).toContain(`${image.blobs.at(-1)?.digest.slice(7, 19)}  done`);
+    expect(shown.code).toBe(0);
+  });
+
+  test("failures say registry, reference, status and the registry's own words", async () => {
+    await using registry = startRegistry();
+    const env = { HUTCH_STORE: `${bench.folder()}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    const missing = await hutch("pull", `${registry.host}/none:1`);
+    expectFailure(
+      missing,
+      1,
+      `${registry.host}/none`,
+      "404",
+      "MANIFEST_UNKNOWN: manifest unknown",
+      `${registry.host}/none:1`,
+    );
+    expectFailure(await hutch("pull", "127.0.0.1:1/x"), 1, "127.0.0.1:1", "ECONNREFUSED", "127.0.0.1:1/x:latest");
+    expectFailure(await hutch("pull", "Upper/Case"), 2, "must be lower case");
+    expectFailure(await hutch("pull"), 2, "IMAGE is missing");
+    expectFailure(await hutch("pull", "--platform", "a b", "x"), 2, "invalid platform");
+    expectFailure(await hutch("images", "x"), 2, "unexpected x");
+    expectFailure(await hutch("inspect", "nothing"), 2, 'no image "nothing"');
+    expectFailure(await hutch("load", "-i", "/dev/null"), 1, "neither an OCI layout");
+    expectFailure(await hutch("save", "-o", "/nonexistent/x", "nothing"), 1, "ENOENT");
+  });
+
+  test("ids are the layer's own for root, one id with a note otherwise", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    const folder = bench.folder();
+    expect(
+      (await bench.hutch(["pull", `${registry.host}/test`], { env: { HUTCH_STORE: `${folder}/store` } })).code,
+    ).toBe(0);
+    const listed = await bench.shell('cd "$1"/store/layers/*/diff && stat -c "%u:%g" etc/motd', [folder]);
+    expectSuccess(listed, bench.caller.root ? "7:8\n" : `${bench.caller.uid}:${bench.caller.uid}\n`);
+    expect(existsSync(`${folder}/store/images/index.json`)).toBe(true);
+    expect(readFileSync(`${folder}/store/images/oci-layout`, "utf8")).toContain("1.0.0");
+  });
+});

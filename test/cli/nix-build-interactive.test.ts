@@ -1,0 +1,77 @@
+/** nix-build-shell on a terminal: the shell, its first line, line editing, job control, what it leaves. */
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { eachCaller } from "./hutch.ts";
+import { applet, failedBuild } from "./nix-builds.ts";
+import { openTerminal } from "./nix-terminal.ts";
+
+setDefaultTimeout(60_000);
+const build = failedBuild();
+const PROMPT = "[sample:checkPhase] /build/source$ ";
+
+eachCaller("nix-build-shell on a terminal", (bench) => {
+  const open = (temporary: string, options: readonly string[] = []) => {
+    const terminal = openTerminal(bench.folder());
+    const argv = [...bench.caller.prefix, applet(bench), "--store", build.shop().store.root, ...options, build.kept()];
+    terminal.type(`TMPDIR=${temporary} ${argv.join(" ")}`, "Enter");
+    return terminal;
+  };
+
+  test("the first line, the prompt, line editing, the exit status, and a word about changes", async () => {
+    const temporary = bench.folder();
+    using terminal = open(temporary);
+    const first = await terminal.shows(PROMPT);
+    expect(first).toContain(`sample, failed in checkPhase; kept in ${build.kept()}; changes are thrown away`);
+    terminal.type("cho edited-$((1+1))", "C-a", "e", "C-e", "x", "BSpace", "Enter");
+    await terminal.shows("\nedited-2");
+    terminal.type("cat sample.", "Tab", "Enter"); // completed
+    await terminal.shows("int main");
+    terminal.type("echo more >> sample.c", "Enter", "exit 7", "Enter");
+    await terminal.shows("changes are thrown away: source/sample.c (--keep DIR keeps them, --diff shows them)");
+    terminal.type("echo status $?", "Enter");
+    await terminal.shows("\nstatus 7");
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test("^C and ^Z reach the job, and the terminal is the caller's again", async () => {
+    using terminal = open(bench.folder());
+    await terminal.shows(PROMPT);
+    terminal.type("echo one-up; cat", "Enter");
+    await terminal.shows("\none-up");
+    terminal.type("C-c");
+    await terminal.shows(/\^C\s+\[sample:checkPhase\] \S+\$\s*$/);
+    terminal.type("echo rc=$?", "Enter");
+    await terminal.shows("\nrc=130");
+    terminal.type("echo two-up; cat", "Enter");
+    await terminal.shows("\ntwo-up");
+    terminal.type("C-z");
+    await terminal.shows(/Stopped.*\n\[sample:checkPhase\] \S+\$\s*$/);
+    terminal.type("kill %1; wait; exit", "Enter");
+    await terminal.shows(/\$ $/m);
+    terminal.type('echo read-up; read -r line && echo "got $line"', "Enter");
+    await terminal.shows("\nread-up");
+    terminal.type("text", "Enter");
+    await terminal.shows("\ngot text");
+  });
+
+  test("phases are run again, and the prompt follows", async () => {
+    using terminal = open(bench.folder());
+    await terminal.shows(PROMPT);
+    terminal.type("cd /build; phase unpackPhase 2>/dev/null; phase buildPhase; phase checkPhase", "Enter");
+    await terminal.shows("1 test failed, mode fast");
+    terminal.type("echo > repaired; phase --from checkPhase", "Enter");
+    await terminal.shows("[sample:installPhase]");
+    terminal.type("exit", "Enter");
+    await terminal.shows("changes are thrown away");
+  });
+
+  test("--keep: the first line and the last tell where", async () => {
+    const place = `${bench.folder()}/mine`;
+    using terminal = open(bench.folder(), ["--keep", place]);
+    await terminal.shows(`changes are kept in ${place}`);
+    terminal.type("exit", "Enter");
+    await terminal.shows(`the build directory is kept in ${place}`);
+    expect(readdirSync(place).toSorted()).toEqual(["env-vars", "source"]);
+  });
+});

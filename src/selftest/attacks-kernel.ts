@@ -4,7 +4,7 @@ import * as c from "../libc/constants.ts";
 import { content } from "../launch/assembler.ts";
 import type { Attack, Attempt } from "./attempt.ts";
 
-const PTRACE_ATTACH = 16;
+const PTRACE_SEIZE = 0x4206; // unlike PTRACE_ATTACH it stops nobody
 const PR_GET_NO_NEW_PRIVS = 39;
 const X32_BIT = 0x40000000;
 const SOCK_STREAM = 1;
@@ -58,7 +58,7 @@ const NAMESPACES: readonly Attack[] = [
 ];
 
 const PROCESSES: readonly Attack[] = [
-  calling("B21", "trace PID 1", ["EPERM", "ESRCH"], ({ call }) => call("ptrace", PTRACE_ATTACH, 1, 0, 0)),
+  calling("B21", "trace PID 1", ["EPERM", "ESRCH"], ({ call }) => call("ptrace", PTRACE_SEIZE, 1, 0, 0)),
   calling("B21", "read the memory of PID 1", ["EPERM", "ESRCH"], ({ asm, call }) => {
     const local = new Uint8Array(16);
     local[8] = 8;

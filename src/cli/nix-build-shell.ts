@@ -8,7 +8,7 @@ import { runBuild, storeOfCommand } from "./nix-build-run.ts";
 import { findSource } from "./nix-build-source.ts";
 import { enterSession, verifySession } from "./nix-session.ts";
 import { has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
-import { print } from "./report.ts";
+import { oneLine, print } from "./report.ts";
 
 const OPERANDS = "BUILD_DIR [COMMAND [ARG…]]";
 
@@ -29,6 +29,18 @@ export const nixBuildShell: Command = {
       return enterSession({ store, source: findSource(store, end.kept, undefined), command: [], ...choice }, self);
     }
     const store = nixStore(last(parsed, "store")?.value);
+    if (has(parsed, "list")) {
+      const { formatKeptBuilds, listKeptBuilds } = await import("../nix/kept-list.ts");
+      const clean = (text: string | undefined) => (text === undefined ? undefined : oneLine(text));
+      const builds = listKeptBuilds(store).map((build) => ({
+        ...build,
+        name: clean(build.name), // a builder may have written anything
+        phase: clean(build.phase),
+        path: oneLine(build.path),
+      }));
+      print(formatKeptBuilds(builds, Date.now()));
+      return 0;
+    }
     const drv = last(parsed, "drv")?.value;
     const { directory, command } = splitOperands(argv, parsed.operands, drv !== undefined);
     const source = findSource(store, directory, drv);
@@ -60,6 +72,8 @@ function pickOf(parsed: Parsed): number | undefined {
 /** What the options say about a session. */
 function choices(parsed: Parsed) {
   const keep = last(parsed, "keep");
+  const patch = last(parsed, "export-patch");
+  if (patch?.value === "") throw new UsageError("--export-patch needs a file");
   if (keep?.value === "") throw new UsageError("--keep needs a directory");
   return {
     hostNetwork: oneOf(parsed, "network", ["none", "host"], "none") === "host",
@@ -68,6 +82,7 @@ function choices(parsed: Parsed) {
     diff: has(parsed, "diff"),
     products: !has(parsed, "no-products"),
     exact: has(parsed, "exact"),
+    patch: patch === undefined ? undefined : absolute(patch.value),
   };
 }
 

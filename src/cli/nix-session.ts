@@ -215,5 +215,6 @@ function socketDirectories({ root, stateDir }: Store): readonly string[] {
   let daemon = `${stateDir}/daemon-socket`;
   while (daemon !== "/nix" && !exists(`${root}${daemon}`)) daemon = daemon.slice(0, daemon.lastIndexOf("/"));
   const collector = `${stateDir}/gc-socket`;
-  return [daemon, collector].filter((path) => path !== "/nix" && exists(`${root}${path}`));
+  const places = collector.startsWith(`${daemon}/`) ? [daemon] : [daemon, collector];
+  return places.filter((path) => path !== "/nix" && exists(`${root}${path}`));
 }

@@ -1,5 +1,6 @@
 /** `nix-build-shell [OPTIONS] BUILD_DIR [COMMAND [ARG…]]`: a command or a shell inside the sandbox of a failed build. */
 
+import { oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { nixStore } from "../nix/store-path.ts";
 import type { Command } from "./command.ts";
@@ -8,7 +9,7 @@ import { runBuild, storeOfCommand } from "./nix-build-run.ts";
 import { findSource } from "./nix-build-source.ts";
 import { enterSession, verifySession } from "./nix-session.ts";
 import { has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
-import { oneLine, print } from "./report.ts";
+import { print } from "./report.ts";
 
 const OPERANDS = "BUILD_DIR [COMMAND [ARG…]]";
 

@@ -172,8 +172,8 @@ nobody:x:65534:65534:Nobody:/:/noshell
     });
     copyFileSync(needs("busybox"), `${folder}/store${shell}`);
     const list = 'cd $d; set -- *; [ -e "$1" ] || set --; echo "$d:${1+ $1}"';
-    const script = `cd /nix/var/nix; for d in db daemon-socket gc-socket; do [ ! -d $d ] || (${list}); done`;
-    const args = [applet(bench), "--store", `${folder}/store`, `${folder}/kept`, "sh", "-c", script];
+    const look = `cd /nix/var/nix; for d in db daemon-socket gc-socket; do [ ! -d $d ] || (${list}); done`;
+    const args = [applet(bench), "--store", `${folder}/store`, `${folder}/kept`, "sh", "-c", look];
     expectSuccess(await bench.start(args, { env: { TMPDIR: `${folder}/temporary` } }).ended, seen);
   });
 

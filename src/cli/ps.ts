@@ -5,7 +5,8 @@ import { UsageError } from "../errors.ts";
 import type { RunningEntry } from "../running/entry.ts";
 import type { Command } from "./command.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
-import { oneLine, print } from "./report.ts";
+import { oneLine } from "../bytes.ts";
+import { print } from "./report.ts";
 import { runningEntries } from "./running.ts";
 
 const OPTIONS = {

@@ -7,7 +7,7 @@ import { decodeBytes, encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { readFile, writeAll } from "../libc/files.ts";
+import { executableMemory, readFile, writeAll } from "../libc/files.ts";
 import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
 import { type Keeping, keeperProgram } from "./afterwards.ts";
@@ -110,7 +110,7 @@ export function launchAndThen(plan: Plan, self: Self, then: readonly string[], e
 
 /** A memory file with this content, for the next execve only by its descriptor. */
 function memoryFile(name: string, content: Uint8Array): number {
-  const fd = moveUp(call("memfd_create", name, 0));
+  const fd = moveUp(executableMemory(name, 0));
   writeAll(fd, content);
   return fd;
 }

@@ -146,6 +146,7 @@ export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;
+export const MFD_EXEC = 0x10;
 
 /** netdevice(7). */
 export const AF_INET = 2;

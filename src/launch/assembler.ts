@@ -107,8 +107,7 @@ export class Assembler {
 
   /** Constant 64-bit little-endian words, shared between equal ones: never to be written to. -1 is all ones. */
   words(...values: readonly number[]): Place {
-    const [a = 0, b = 0, c = 0, d = 0] = values;
-    const key = values.length > 4 ? `\0${String(values)}` : `\0${values.length} ${a} ${b} ${c} ${d}`;
+    const key = `\0${String(values)}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     const place = this.#room(8 * values.length);

@@ -152,7 +152,9 @@ function strictness(spec: Spec, host: HostFacts): void {
  * (root's are made outside and locked, mount_namespaces(7)).
  */
 function lockedMounts(spec: Spec, host: HostFacts): void {
-  if (host.root || !spec.process.capabilities.includes("CAP_SYS_ADMIN")) return;
+  const { uid, noNewPrivileges, capabilities } = spec.process;
+  if (host.root || !capabilities.includes("CAP_SYS_ADMIN")) return;
+  if (uid !== 0 && noNewPrivileges) return; // then they only bound what it could get, and it can get none
   const { root: wanted } = spec;
   const own = (path: string) => host.owners.get(path) === host.uid;
   const mount = spec.mounts.find(

@@ -40,6 +40,8 @@ export function describeStep(step: Action): string {
       return "enter the user namespace";
     case "clone":
       return `clone ${step.namespaces.join(", ")}`;
+    case "join":
+      return `enter ${step.namespaces.map(({ name }) => name).join(", ")}`;
     case "map-ids":
       return `map ids: ${maps(step)}; setgroups denied`;
     case "set-ids":

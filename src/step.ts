@@ -49,6 +49,8 @@ export type Action =
   /** Enter the user namespace of `hold-ids`. */
   | { readonly op: "enter-ids" }
   | { readonly op: "clone"; readonly namespaces: readonly NamespaceName[] }
+  /** Enter existing namespaces by descriptors; the program is then a new child of the launcher. */
+  | { readonly op: "join"; readonly namespaces: readonly { readonly name: NamespaceName; readonly fd: number }[] }
   /** Write the process's own uid_map, setgroups and gid_map. */
   | {
       readonly op: "map-ids";

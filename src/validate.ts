@@ -152,8 +152,10 @@ function strictness(spec: Spec, host: HostFacts): void {
  * (root's are made outside and locked, mount_namespaces(7)).
  */
 function lockedMounts(spec: Spec, host: HostFacts): void {
-  // "none" asks for nothing to be held.
-  if (host.root || securityOf(spec) === "none" || !spec.process.capabilities.includes("CAP_SYS_ADMIN")) return;
+  const { uid, noNewPrivileges, capabilities } = spec.process;
+  if (host.root || !capabilities.includes("CAP_SYS_ADMIN")) return;
+  if (securityOf(spec) === "none") return; // which asks for nothing to be held
+  if (uid !== 0 && noNewPrivileges) return; // then they only bound what it could get, and it can get none
   const { root: wanted } = spec;
   const own = (path: string) => host.owners.get(path) === host.uid;
   const mount = spec.mounts.find(

@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { COMMANDS } from "../src/cli/commands.ts";
+import { NIX_BUILD_OPTIONS } from "../src/cli/nix-build-options.ts";
 import { RUN_OPTIONS } from "../src/cli/run-options.ts";
 import * as defaults from "../src/defaults.ts";
 
@@ -27,6 +28,14 @@ test("docs/run.md has every option, with its short form", () => {
       name,
       documented: true,
     });
+  }
+});
+
+test("docs/nix-build-shell.md has every option", () => {
+  const page = read("docs/nix-build-shell.md");
+  for (const name of Object.keys(NIX_BUILD_OPTIONS)) {
+    if (name !== "help")
+      expect({ name, documented: page.includes(`| \`--${name}`) }).toEqual({ name, documented: true });
   }
 });
 

@@ -17,6 +17,7 @@ const ACTIONS = {
   "leave-mounts": [{ op: "leave-mounts" }, "unshare mount, private"],
   "enter-ids": [{ op: "enter-ids" }, "enter the user namespace"],
   clone: [{ op: "clone", namespaces: ["user", "pid"] }, "clone user, pid"],
+  join: [{ op: "join", namespaces: [{ name: "user", fd: 5 }] }, "enter user"],
   "map-ids": [
     { op: "map-ids", uidMappings: map(1000), gidMappings: map(1001) },
     "map ids: uid 0 → 1000; gid 0 → 1001; setgroups denied",

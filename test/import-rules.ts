@@ -79,6 +79,12 @@ export const ROOMS: readonly Room[] = [
     rooms: [...WORDS, "explain", "tables", "libc", "process", "plan"],
     ...EFFECTS,
   },
+  {
+    name: "running",
+    files: ["src/running/"],
+    rooms: [...WORDS, "tables", "libc", "process", "launch"],
+    ...EFFECTS,
+  },
   { name: "selftest", files: ["src/selftest/"], rooms: [...WORDS, "tables", "process", "launch"], ...PURE },
   { name: "host", files: ["src/host.ts"], rooms: [...WORDS, "defaults", "tables", "libc"], ...EFFECTS },
   { name: "rootfs", files: ["src/rootfs/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
@@ -114,7 +120,7 @@ export const ROOMS: readonly Room[] = [
     files: ["src/cli/"],
     rooms: [
       ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "resources"],
-      ...["plan", "launch", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
+      ...["plan", "launch", "running", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
     ],
     ...COMMANDS,
   },

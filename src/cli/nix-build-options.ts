@@ -21,6 +21,12 @@ export const NIX_BUILD_OPTIONS = {
     description: "BUILD_DIR is what the command that follows leaves: nix-build …, nix build …",
   },
   pick: { type: "string", valueHint: "N", description: "with --build: of several failed builds, the Nth" },
+  list: { type: "boolean", description: "the failed builds that are still kept on this machine" },
+  "export-patch": {
+    type: "string",
+    valueHint: "FILE",
+    description: "at the end, write what has changed in the sources to FILE, as a patch for the source root",
+  },
   log: { type: "string", valueHint: "FILE", description: "the build's log, when it is not in the store" },
   store: { type: "string", valueHint: "DIR", description: "the chroot store below DIR, as given to nix --store" },
   network: { type: "string", valueHint: "none|host", description: "no network but loopback, or the host's [none]" },

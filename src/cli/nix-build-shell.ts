@@ -1,5 +1,6 @@
 /** `nix-build-shell [OPTIONS] BUILD_DIR [COMMAND [ARG…]]`: a command or a shell inside the sandbox of a failed build. */
 
+import { oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { nixStore } from "../nix/store-path.ts";
 import type { Command } from "./command.ts";
@@ -29,6 +30,18 @@ export const nixBuildShell: Command = {
       return enterSession({ store, source: findSource(store, end.kept, undefined), command: [], ...choice }, self);
     }
     const store = nixStore(last(parsed, "store")?.value);
+    if (has(parsed, "list")) {
+      const { formatKeptBuilds, listKeptBuilds } = await import("../nix/kept-list.ts");
+      const clean = (text: string | undefined) => (text === undefined ? undefined : oneLine(text));
+      const builds = listKeptBuilds(store).map((build) => ({
+        ...build,
+        name: clean(build.name), // a builder may have written anything
+        phase: clean(build.phase),
+        path: oneLine(build.path),
+      }));
+      print(formatKeptBuilds(builds, Date.now()));
+      return 0;
+    }
     const drv = last(parsed, "drv")?.value;
     const { directory, command } = splitOperands(argv, parsed.operands, drv !== undefined);
     const source = findSource(store, directory, drv);
@@ -60,6 +73,8 @@ function pickOf(parsed: Parsed): number | undefined {
 /** What the options say about a session. */
 function choices(parsed: Parsed) {
   const keep = last(parsed, "keep");
+  const patch = last(parsed, "export-patch");
+  if (patch?.value === "") throw new UsageError("--export-patch needs a file");
   if (keep?.value === "") throw new UsageError("--keep needs a directory");
   return {
     hostNetwork: oneOf(parsed, "network", ["none", "host"], "none") === "host",
@@ -68,6 +83,7 @@ function choices(parsed: Parsed) {
     diff: has(parsed, "diff"),
     products: !has(parsed, "no-products"),
     exact: has(parsed, "exact"),
+    patch: patch === undefined ? undefined : absolute(patch.value),
   };
 }
 

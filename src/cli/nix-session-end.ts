@@ -3,9 +3,9 @@
 import { encodeBytes, oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { readOutcome } from "../launch/afterwards.ts";
-import { rawCall } from "../libc/call.ts";
-import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR } from "../libc/constants.ts";
-import { writeAll } from "../libc/files.ts";
+import { call, rawCall } from "../libc/call.ts";
+import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_NOCTTY, O_RDWR, O_WRONLY } from "../libc/constants.ts";
+import { closeDescriptor, writeAll } from "../libc/files.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import type { Command } from "./command.ts";
 import { formatError } from "./report.ts";
@@ -21,6 +21,9 @@ export interface SessionEnd {
   readonly diff: boolean;
   /** Whether products of the build count as changes. */
   readonly products: boolean;
+  /** Where a patch of the sources goes, and what it is relative to, below the build directory. */
+  readonly patch: string | undefined;
+  readonly sourceRoot: string;
   /** Whether to say that changes are gone, or where they are. */
   readonly tells: boolean;
   /** Whether a shell may have taken the terminal's foreground. */
@@ -33,9 +36,9 @@ export const endNixSession: Command = {
     const end = JSON.parse(json) as SessionEnd;
     if (end.terminal) takeTerminalBack();
     try {
-      if (end.diff || end.tells) await tellChanges(end);
+      if (end.diff || end.tells || end.patch !== undefined) await tellChanges(end);
     } catch (error) {
-      if (end.diff) say(formatError(error, "nix-build-shell"));
+      if (end.diff || end.patch !== undefined) say(formatError(error, "nix-build-shell"));
     } finally {
       removeTree(end.directory);
     }
@@ -59,7 +62,7 @@ function takeTerminalBack(): void {
   rawCall("close", terminal);
 }
 
-async function tellChanges({ kept, build, keep, diff, products }: SessionEnd): Promise<void> {
+async function tellChanges({ kept, build, keep, diff, products, patch, sourceRoot, tells }: SessionEnd): Promise<void> {
   if (kept === undefined) {
     if (keep !== undefined) say(oneLine(`nix-build-shell: the build directory is kept in ${keep}`));
     return;
@@ -68,7 +71,14 @@ async function tellChanges({ kept, build, keep, diff, products }: SessionEnd): P
   const all = compareTrees(kept, build);
   const sources = all.filter((change) => !isBuildProduct(change));
   if (diff) writeAll(2, encodeBytes(await formatPatch(kept, build, products ? all : sources)));
+  if (patch !== undefined) {
+    const file = call("openat", AT_FDCWD, patch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644);
+    writeAll(file, encodeBytes(await formatPatch(kept, build, sources, sourceRoot)));
+    closeDescriptor(file);
+  }
+  if (!tells) return;
   if (keep !== undefined) say(oneLine(`nix-build-shell: the build directory is kept in ${keep}`));
+  else if (patch !== undefined) say(oneLine(`nix-build-shell: changes of the sources are in ${patch}`));
   else if (!diff && sources.length > 0) {
     const [first] = sources;
     const more = sources.length === 1 ? "" : ` and ${sources.length - 1} more`;

@@ -9,6 +9,7 @@ import { launchAndThen, type Self } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
 import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
+import type { BuildVariables } from "../nix/kept-build.ts";
 import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
@@ -38,6 +39,8 @@ export interface Session {
   /** Whether changes are shown at the end, and products of the build among them. */
   readonly diff: boolean;
   readonly products: boolean;
+  /** Host path of a patch to be written at the end. */
+  readonly patch: string | undefined;
   /** Whether the store and the rules are as Nix has them, not as hutch would. */
   readonly exact: boolean;
 }
@@ -56,6 +59,7 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
   if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
+  if (session.patch !== undefined) checkOutside(dirname(session.patch), session, `--export-patch ${session.patch}`);
   checkOutside(parent, session, `TMPDIR=${parent}`);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
@@ -84,6 +88,8 @@ export async function enterSession(session: Session, self: Self): Promise<never>
       keep,
       diff: session.diff,
       products: session.products,
+      patch: session.patch,
+      sourceRoot: sourceRoot(source.variables),
       tells: shell !== undefined || isTerminal(2),
       terminal: shell !== undefined && isTerminal(0),
     };
@@ -97,6 +103,13 @@ export async function enterSession(session: Session, self: Self): Promise<never>
 
 function say(line: string): void {
   writeAll(2, encodeBytes(`${oneLine(line)}\n`));
+}
+
+/** The directory below /build that was worked in: what patches of nixpkgs are relative to. */
+function sourceRoot({ workingDirectory, buildTop }: BuildVariables): string {
+  return workingDirectory?.startsWith(`${buildTop}/`) === true
+    ? (workingDirectory.slice(buildTop.length + 1).split("/")[0] ?? "")
+    : "";
 }
 
 function tellUnreadable(skipped: readonly Skipped[], kept: string | undefined): readonly string[] {
@@ -202,5 +215,6 @@ function socketDirectories({ root, stateDir }: Store): readonly string[] {
   let daemon = `${stateDir}/daemon-socket`;
   while (daemon !== "/nix" && !exists(`${root}${daemon}`)) daemon = daemon.slice(0, daemon.lastIndexOf("/"));
   const collector = `${stateDir}/gc-socket`;
-  return [daemon, collector].filter((path) => path !== "/nix" && exists(`${root}${path}`));
+  const places = collector.startsWith(`${daemon}/`) ? [daemon] : [daemon, collector];
+  return places.filter((path) => path !== "/nix" && exists(`${root}${path}`));
 }

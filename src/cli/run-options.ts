@@ -80,7 +80,7 @@ export const RUN_OPTIONS = {
   interactive: { type: "boolean", alias: "i", description: "accepted: stdin is always passed on" },
   rm: { type: "boolean", description: "accepted: nothing is ever left behind" },
   detach: { type: "boolean", alias: "d", description: "not there: hutch says what to do instead" },
-  name: { type: "string", valueHint: "NAME", description: "not there: hutch says what to do instead" },
+  name: { type: "string", valueHint: "NAME", description: "list it in hutch ps, for hutch exec and hutch kill" },
   publish: { type: "string", alias: "p", valueHint: "PORTS", description: "not there: hutch says what to do instead" },
   help: { type: "boolean", description: "show this" },
 } as const satisfies ArgsDef;

@@ -20,7 +20,6 @@ import * as values from "./values.ts";
 /** What docker's options that hutch has no use for are answered with. */
 const INSTEAD: Readonly<Record<string, string>> = {
   detach: "hutch has no daemon: put it into the background with & or run it from a service manager",
-  name: "a sandbox is its process: keep its pid; it leaves nothing that would need a name",
   publish: "a sandbox has no network but loopback: use --network host, or a UNIX socket in a volume",
 };
 

@@ -3,15 +3,16 @@
 import type { ArgsDef } from "citty";
 import { gatherFacts } from "../host.ts";
 import { launch } from "../launch/launch.ts";
+import type { State } from "../launch/supervise.ts";
 import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
-import { has, oneOf, parseOptions } from "./options.ts";
+import { has, last, oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
-import { parseRun, runSpec } from "./run-spec.ts";
+import { parseRun, type RunRequest, runSpec } from "./run-spec.ts";
 
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 
@@ -30,21 +31,29 @@ async function help(name: string, description: string, argv: readonly string[], 
   return true;
 }
 
+/** With `--name` the sandbox is listed, which costs a file; without, nothing of it is anywhere. */
+async function enlisted({ parsed }: RunRequest, made: Plan): Promise<State | undefined> {
+  const name = last(parsed, "name");
+  if (name === undefined) return undefined;
+  const { enlist } = await import("./running.ts");
+  return enlist(name.value, name.words, made);
+}
+
 export const run: Command = {
   main: async (argv, self) => {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
     const request = parseRun(argv);
     const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
-    if (!has(request.parsed, "json")) {
+    const start = async (outputFd?: number) => {
       const { spec, held } = await runSpec(request);
-      return launch(planFor(spec), self, { held, parent });
-    }
+      const made = planFor(spec);
+      const state = await enlisted(request, made);
+      return launch(made, self, { held, parent, outputFd, state });
+    };
+    if (!has(request.parsed, "json")) return start();
     const { openOutput, reportingTo } = await import("./json-output.ts");
     const outputFd = openOutput(request.parsed);
-    return reportingTo(outputFd, async () => {
-      const { spec, held } = await runSpec(request);
-      return launch(planFor(spec), self, { held, parent, outputFd });
-    });
+    return reportingTo(outputFd, async () => start(outputFd));
   },
 };
 

@@ -1,9 +1,10 @@
 /** ROOT of a command line, opened: what it is for the Spec, and what it has, for everything that depends on that. */
 
 import { scratchFiles } from "../defaults.ts";
-import { UsageError } from "../errors.ts";
+import { HutchError, UsageError } from "../errors.ts";
 import type { ProcessConfig } from "../image/config.ts";
-import { readTextInside } from "../libc/files.ts";
+import { RegistryError } from "../image/registry-error.ts";
+import { pathStatus, readTextInside } from "../libc/files.ts";
 import type { RootEntry } from "../rootfs/closure-layout.ts";
 import { directoryView } from "../rootfs/directory-view.ts";
 import type { HostPath, Root } from "../spec.ts";
@@ -56,6 +57,18 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string): Promi
   return { root: { kind: "overlay", lower: [path], from: word }, ...inside };
 }
 
+/** An image that is not to be had may have been meant as the directory of that name. */
+function hintAtDirectory(error: unknown, word: string): unknown {
+  const found = pathStatus(word);
+  if (!(error instanceof HutchError) || typeof found === "number" || found.kind !== "directory") return error;
+  const { message, from, exitCode } = error;
+  const hint = `for the directory here write ./${word}`;
+  const detail = { hint, cause: error, ...(from === undefined ? {} : { from }) };
+  if (!(error instanceof RegistryError)) return new HutchError(message, { ...detail, exitCode });
+  const { status, unreachable } = error;
+  return new RegistryError(message, { ...detail, unreachable, ...(status === undefined ? {} : { status }) });
+}
+
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
 async function openImage(parsed: Parsed, word: string, readonly: boolean): Promise<ShownRoot> {
   const { parseReference } = await import("../image/reference.ts");
@@ -69,7 +82,10 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean): Promi
   const reference = parseReference(word);
   const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
   using progress = showProgress("hutch run");
-  const image = await resolveImage(reference, { ...imageContext(), policy, platform, onEvent: progress.onEvent });
+  const options = { ...imageContext(), policy, platform, onEvent: progress.onEvent };
+  const image = await resolveImage(reference, options).catch((error: unknown) => {
+    throw hintAtDirectory(error, word);
+  });
   image.lease.inherit();
   const lower = image.layers.map((path) => path as HostPath);
   const root: Root = { kind: "overlay", lower, readonly, from: word };

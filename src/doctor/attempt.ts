@@ -9,10 +9,10 @@ import { join } from "node:path";
 import { SystemError } from "../errors.ts";
 import { Assembler } from "../launch/assembler.ts";
 import { encode, FAILURE, operationName, type Program, RECORD, RECORD_WORDS, recordAt } from "../launch/program.ts";
-import { ARCH, call } from "../libc/call.ts";
+import { ARCH } from "../libc/call.ts";
 import { MFD_CLOEXEC } from "../libc/constants.ts";
 import { ERRNO, errnoText } from "../libc/errno.ts";
-import { closeDescriptor, writeAll } from "../libc/files.ts";
+import { closeDescriptor, executableMemory, writeAll } from "../libc/files.ts";
 
 /** What went wrong: the step in words, the call, the name of its errno (or the signal that ended the process). */
 export interface Refusal {
@@ -58,7 +58,7 @@ async function spawn(path: string, argv0: string, inherit: readonly number[]): P
 /** From memory files, which is how `hutch run` starts the launcher. */
 export const memoryExecutor: Executor = {
   execute: async (image, argv0, inherit = []) => {
-    const descriptor = call("memfd_create", "hutch-doctor", MFD_CLOEXEC);
+    const descriptor = executableMemory("hutch-doctor", MFD_CLOEXEC);
     try {
       writeAll(descriptor, image);
       return await spawn(`/proc/${process.pid}/fd/${descriptor}`, argv0, inherit);

@@ -89,9 +89,12 @@ export function receiveNamespaces(asm: Assembler, { block, read, write }: Accoun
   asm.call("read", [content(read), at(block, ACCOUNT.namespaces), NAMESPACES_BYTES]);
 }
 
-/** The program has started. */
-export function noteStart(asm: Assembler, { block }: Account): void {
+/** The program has started; what is known by now is written to the file about the sandbox, if there is one. */
+export function noteStart(asm: Assembler, { block }: Account, stateFd: number | undefined): void {
   asm.call("clock_gettime", [c.CLOCK_MONOTONIC, at(block, ACCOUNT.started)], { onError: "ignore" });
+  if (stateFd !== undefined) {
+    asm.call("pwrite64", [stateFd, block, ACCOUNT.bytes, ACCOUNT_OFFSET], { onError: "ignore" });
+  }
 }
 
 /** The program has ended: note when, hear PID 1's word, and write the account to its offset in the report. */

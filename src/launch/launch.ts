@@ -7,13 +7,13 @@ import { decodeBytes, encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { readFile, writeAll } from "../libc/files.ts";
+import { executableMemory, readFile, writeAll } from "../libc/files.ts";
 import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
 import { type Keeping, keeperProgram } from "./afterwards.ts";
 import { encodeContext } from "./failure.ts";
 import { encode } from "./program.ts";
-import { assemble, type Successor } from "./supervise.ts";
+import { assemble, type State, type Successor } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";
 
 /** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
@@ -79,6 +79,8 @@ export interface LaunchOptions {
   readonly outputFd?: number | undefined;
   /** Pid of our parent, when the sandbox is to die with it. */
   readonly parent?: number | undefined;
+  /** Where the sandbox is listed while it runs. */
+  readonly state?: State | undefined;
 }
 
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
@@ -108,7 +110,7 @@ export function launchAndThen(plan: Plan, self: Self, then: readonly string[], e
 
 /** A memory file with this content, for the next execve only by its descriptor. */
 function memoryFile(name: string, content: Uint8Array): number {
-  const fd = moveUp(call("memfd_create", name, 0));
+  const fd = moveUp(executableMemory(name, 0));
   writeAll(fd, content);
   return fd;
 }
@@ -117,7 +119,7 @@ function memoryFile(name: string, content: Uint8Array): number {
 function launcherImage(
   plan: Plan,
   self: Self,
-  { held = [], outputFd, parent }: LaunchOptions = {},
+  { held = [], outputFd, parent, state }: LaunchOptions = {},
 ): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
   // All must survive the next execve; the launcher closes them when the program starts.
@@ -134,9 +136,9 @@ function launcherImage(
       ...(output === undefined ? [] : [String(output)]),
     ],
   };
-  const account = outputFd !== undefined;
+  const account = outputFd !== undefined || state !== undefined;
   const argvBytes = argv.keep.length - 1;
-  const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, become });
+  const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, state, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
 }

@@ -45,6 +45,10 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
   "enter-ids": (l) => l.enterIds(),
   clone: (l, step) => l.clone(step.namespaces.reduce((flags, name) => flags | c.CLONE_FLAGS[name], 0)),
 
+  join: ({ asm }, { namespaces }) => {
+    for (const { name, fd } of namespaces) asm.call("setns", [fd, c.CLONE_FLAGS[name]]);
+  },
+
   "map-ids": (l, step) => {
     writeFile(l, c.AT_FDCWD, "/proc/self/uid_map", formatMappings(step.uidMappings));
     writeFile(l, c.AT_FDCWD, "/proc/self/setgroups", "deny");

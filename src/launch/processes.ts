@@ -42,9 +42,6 @@ export function field(asm: Assembler, structure: Place, offset: number, into: Pl
   asm.call("and", [content(into), content(asm.words(0xffffffff))], { result: into });
 }
 
-/** Above all that {@link keepOnly} ends with, below what any limit on open files allows. */
-const ASIDE = 24;
-
 /** The first of the numbers that {@link keepOnly} gives. */
 export const KEPT_FROM = 3;
 
@@ -53,10 +50,11 @@ export const KEPT_FROM = 3;
  * cells say so.
  */
 export function keepOnly(asm: Assembler, cells: readonly Place[]): void {
-  for (const cell of cells) asm.call("fcntl", [content(cell), c.F_DUPFD_CLOEXEC, ASIDE], { result: cell });
-  asm.call("close_range", [0, ASIDE - 1, 0]);
+  const above = KEPT_FROM + cells.length;
+  for (const cell of cells) asm.call("fcntl", [content(cell), c.F_DUPFD_CLOEXEC, above], { result: cell });
+  asm.call("close_range", [0, above - 1, 0]);
   cells.forEach((cell, index) => asm.call("dup3", [content(cell), KEPT_FROM + index, c.O_CLOEXEC], { result: cell }));
-  asm.call("close_range", [KEPT_FROM + cells.length, -1, 0]);
+  asm.call("close_range", [above, -1, 0]);
 }
 
 /** Fork a process that does `body` and exits with 0. Errors in it are passed over unless `body` says otherwise. */

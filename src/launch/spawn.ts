@@ -6,7 +6,7 @@
 import { HutchError } from "../errors.ts";
 import { ARCH, call, rawCall } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { readAll, writeAll } from "../libc/files.ts";
+import { executableMemory, readAll, writeAll } from "../libc/files.ts";
 import type { Plan } from "../step.ts";
 import { encodeContext } from "./failure.ts";
 import { decodeReport, type Outcome } from "./outcome.ts";
@@ -46,7 +46,7 @@ export function spawn(plan: Plan, { stdin, stdout, stderr }: Stdio): Running {
     throw new HutchError("a sandbox with a terminal of its own can only be had from the command line (hutch run -t)");
   }
   const reportFd = call("memfd_create", "hutch-report", c.MFD_CLOEXEC);
-  const imageFd = call("memfd_create", NAME, c.MFD_CLOEXEC);
+  const imageFd = executableMemory(NAME, c.MFD_CLOEXEC);
   try {
     const argvBytes = NAME.length + 1;
     const parent = process.pid; // nothing is left behind when we are killed

@@ -19,7 +19,7 @@
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan } from "../step.ts";
-import { Assembler, type Label, at, content } from "./assembler.ts";
+import { Assembler, at, content, type Content, type Label } from "./assembler.ts";
 import {
   type Account,
   ACCOUNT_OFFSET,
@@ -51,8 +51,19 @@ export interface Reporting {
   readonly terminal?: TerminalSettings | undefined;
   /** Whether an account of the run is to be written into the report, too. */
   readonly account?: boolean;
+  /** Where the sandbox is listed while it runs; needs an account. */
+  readonly state?: State | undefined;
   /** What to become after a failure, or when the account has been written; without it, exit. */
   readonly become?: Successor | undefined;
+}
+
+/** A file about the running sandbox, by descriptors. */
+export interface State {
+  /** The file, locked: it gets the account when the program has started. */
+  readonly fd: number;
+  /** Where it is, for its removal at the end. */
+  readonly directoryFd: number;
+  readonly name: string;
 }
 
 /** An executable (by descriptor) that reads the report; what it writes goes to `outputFd`, if there is one. */
@@ -82,6 +93,8 @@ interface Frame {
   readonly alive: { readonly read: Place; readonly write: Place };
   readonly terminal: PseudoTerminal | undefined;
   readonly account: Account | undefined;
+  /** The pipe by which a process that has joined a sandbox tells the launcher of its child. */
+  readonly joined: { readonly read: Place; readonly write: Place } | undefined;
   readonly failedOutside: Label;
   readonly failedInside: Label;
   readonly orphaned: Label;
@@ -102,6 +115,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     alive: pipe(),
     terminal: plan.steps.some(({ op }) => op === "open-terminal") ? pseudoTerminal(asm) : undefined,
     account: reporting.account === true ? openAccount(asm) : undefined,
+    joined: plan.steps.some(({ op }) => op === "join") ? pipe() : undefined,
     failedOutside: asm.label(),
     failedInside: asm.label(),
     orphaned: asm.label(),
@@ -126,6 +140,10 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     if (step.by === "program" && plan.init && !reaping) {
       reaping = true;
       cloneProgram(frame);
+    }
+    if (step.by === "program" && frame.joined !== undefined && !reaping) {
+      reaping = true;
+      cloneJoined(asm, frame.joined);
     }
     if (step.op === "pivot" && frame.account !== undefined) tellNamespaces(asm, frame.account);
     if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
@@ -156,16 +174,18 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
 function cloneSandbox(frame: Frame, flags: number): void {
-  const { asm, plan, arch, status, alive, account } = frame;
+  const { asm, plan, arch, status, alive, account, joined } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
   makePipe(asm, status.read, status.write);
   makePipe(asm, alive.read, alive.write);
   // The launcher watches a program that is PID 1 through its directory below /proc.
-  const watch = plan.init ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
+  const watch =
+    plan.init || joined !== undefined ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
   if (watch !== undefined) makePipe(asm, watch.read, watch.write);
   if (frame.terminal !== undefined) makeChannel(asm, frame.terminal);
   if (account !== undefined) makePipe(asm, account.read, account.write);
+  if (joined !== undefined) makePipe(asm, joined.read, joined.write);
   asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   asm.call("close", [content(status.write)]);
   asm.call("close", [content(alive.read)]);
@@ -173,10 +193,11 @@ function cloneSandbox(frame: Frame, flags: number): void {
     asm.call("close", [content(watch.write)]);
     openProcess(asm, arch, watch.read, asm.cell(16), watch.directory);
   }
+  if (joined !== undefined) adopt(asm, joined, child);
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   if (account !== undefined) receiveNamespaces(asm, account, child);
   waitForStart(frame, child);
-  if (account !== undefined) noteStart(asm, account);
+  if (account !== undefined) noteStart(asm, account, frame.reporting.state?.fd);
   const settings = frame.reporting.terminal;
   const terminal =
     frame.terminal === undefined || settings === undefined ? undefined : watchTerminal(asm, frame.terminal, settings);
@@ -216,12 +237,18 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
   for (const offset of [0, 8]) asm.set(at(report, offset), content(at(FAILURE, offset)));
   asm.place(write);
   asm.call("pwrite64", [reporting.reportFd, report, 16, 0], { onError: "ignore" });
+  if (reporting.state !== undefined) forget(asm, reporting.state.directoryFd, reporting.state.name);
   if (reporting.become !== undefined) {
     asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
     become(asm, reporting.become, reporting.reportFd);
   }
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
   asm.place(started);
+}
+
+/** Remove the file about the sandbox. */
+function forget(asm: Assembler, directory: number | Content, name: string): void {
+  asm.call("unlinkat", [directory, name, 0], { onError: "ignore" });
 }
 
 /** Turn into the program that reads the report. The descriptors are numbers by now. */
@@ -243,7 +270,11 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
     return { finish: () => {} };
   }
   const successor = reporting.become;
-  const numbers = [reporting.reportFd, successor?.executableFd, successor?.outputFd];
+  const { state } = reporting;
+  const numbers = [
+    ...[reporting.reportFd, successor?.executableFd, successor?.outputFd],
+    ...[state?.directoryFd, state?.fd], // the lock on the latter is held as long as it is open
+  ];
   const fixed = numbers.map((number) => {
     if (number === undefined) return undefined;
     const cell = asm.cell();
@@ -254,10 +285,12 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   keepOnly(asm, [...kept, account.read, ...cells]);
   const now = fixed.map((cell) => (cell === undefined ? undefined : KEPT_FROM + kept.indexOf(cell)));
   const [reportFd = 0, executableFd = 0, outputFd] = now;
+  const directory = fixed[3];
   return {
     finish: () => {
       closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
-      if (successor === undefined) return;
+      if (state !== undefined && directory !== undefined) forget(asm, content(directory), state.name);
+      if (successor?.outputFd === undefined) return;
       // The successor finds something on 0, 1 and 2, whatever the caller had there.
       asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });
       for (const fd of [1, 2]) asm.call("dup3", [0, fd, 0], { onError: "ignore" });
@@ -265,6 +298,29 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
       become(asm, { ...successor, executableFd, outputFd }, reportFd);
     },
   };
+}
+
+/**
+ * The program of a joining launcher: setns(2) into a pid namespace is for children only, so this process makes one that
+ * is the launcher's own child (CLONE_PARENT), and goes. Nobody inside may look into it before its execve.
+ */
+function cloneJoined(asm: Assembler, { write }: { readonly write: Place }): void {
+  const [program, start] = [asm.cell(), asm.label()];
+  asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]);
+  asm.call("clone", [c.CLONE_PARENT | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
+  asm.call("write", [content(write), program, 8]);
+  asm.call("exit_group", [0]);
+  asm.place(start);
+}
+
+/** The launcher's part: from here on `child` is the program. A process that could not join has said why elsewhere. */
+function adopt(asm: Assembler, { read, write }: { readonly read: Place; readonly write: Place }, child: Place): void {
+  const [program, none] = [asm.cell(), asm.label()];
+  asm.call("close", [content(write)]);
+  asm.call("read", [content(read), program, 8], { onZero: none });
+  asm.call("waitid", [c.P_PID, content(child), 0, c.WEXITED, 0]);
+  asm.set(child, content(program));
+  asm.place(none);
 }
 
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */

@@ -128,6 +128,11 @@ export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
 export const CLOCK_MONOTONIC = 1;
+export const RENAME_NOREPLACE = 1;
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const CLONE_PARENT = 0x8000;
 export const STATX_INO = 0x100;
 
 export const F_GETFL = 3;
@@ -141,6 +146,7 @@ export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;
 export const MFD_CLOEXEC = 1;
+export const MFD_EXEC = 0x10;
 
 /** netdevice(7). */
 export const AF_INET = 2;

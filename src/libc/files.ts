@@ -120,6 +120,17 @@ export function readTextInside(root: string, path: string): string | undefined {
   }
 }
 
+/**
+ * A memory file that may be executed. Where vm.memfd_noexec is set, that has to be asked for; kernels before 6.3 do not
+ * know the question (memfd_create(2), MFD_EXEC). @throws SystemError
+ */
+export function executableMemory(name: string, flags: number): number {
+  const descriptor = rawCall("memfd_create", name, flags | c.MFD_EXEC);
+  if (isErrno(descriptor, "EINVAL")) return call("memfd_create", name, flags);
+  if (descriptor < 0) throw systemError(`memfd_create ${name}`, -descriptor);
+  return descriptor;
+}
+
 /** Write all bytes, whatever the kernel takes at once. @throws SystemError */
 export function writeAll(descriptor: number, bytes: Uint8Array): void {
   let rest = bytes;

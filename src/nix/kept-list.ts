@@ -128,3 +128,34 @@ export function sizeOnDisk(path: string): number | undefined {
   };
   return walk(AT.fdcwd, path) ? total : undefined;
 }
+
+const DAY = 24 * 3600 * 1000;
+
+/** The list as a table; `now` in milliseconds since the epoch. What is not known is a hyphen. */
+export function formatKeptBuilds(builds: readonly ListedBuild[], now: number): string {
+  const rows = builds.map(({ path, name, phase, modified, size, expires }) => [
+    name ?? "-",
+    phase ?? "-",
+    formatAge(now - modified),
+    size === undefined ? "-" : formatBytes(size),
+    expires === undefined ? "-" : `in ${Math.max(0, Math.ceil((expires - now) / DAY))} d`,
+    path,
+  ]);
+  const table = [["PACKAGE", "PHASE", "AGE", "SIZE", "REMOVED", "BUILD_DIR"], ...rows];
+  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length))) ?? [];
+  return table
+    .map((row) => row.map((cell, column) => (column === 5 ? cell : cell.padEnd(widths[column] ?? 0))).join("  "))
+    .map((line) => `${line}\n`)
+    .join("");
+}
+
+function formatAge(milliseconds: number): string {
+  const minutes = Math.max(0, Math.floor(milliseconds / 60_000));
+  if (minutes < 60) return `${minutes} min`;
+  return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} d`;
+}
+
+function formatBytes(bytes: number): string {
+  if (bytes < 1024 ** 2) return `${Math.ceil(bytes / 1024)} KiB`;
+  return bytes < 1024 ** 3 ? `${Math.round(bytes / 1024 ** 2)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+}

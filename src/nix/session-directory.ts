@@ -68,7 +68,8 @@ export function makeSessionDirectory(parent: string): string {
 }
 
 /**
- * Remove the caller's session directories below `parent` whose process is gone; what cannot be judged stays. Returns
+ * Remove the caller's session directories below `parent` whose process is gone (root: everybody's); what cannot be judged
+ * stays. Returns
  * the removed paths. Never throws: an old directory must not stand in the way of a new session.
  */
 export function removeOldSessions(parent: string): readonly string[] {
@@ -78,7 +79,7 @@ export function removeOldSessions(parent: string): readonly string[] {
     if (match === null) continue;
     const [, pid = "", start = "", boot = "", namespace = ""] = match;
     const path = `${parent}/${name}`;
-    if (!isOwnDirectory(path) || !isGone({ pid, start, boot, namespace })) continue;
+    if (!mayBeRemoved(path) || !isGone({ pid, start, boot, namespace })) continue;
     try {
       removeTree(path);
       removed.push(path);
@@ -97,10 +98,13 @@ function namesIn(parent: string): readonly string[] {
   }
 }
 
-function isOwnDirectory(path: string): boolean {
+/** One's own; by root anybody's, since with --exact root's sessions belong to build users. */
+function mayBeRemoved(path: string): boolean {
   const status = statusBuffer();
   if (readStatus(AT.fdcwd, cString(path), status) < 0) return false;
-  return (modeOf(status) & FILE_TYPE.mask) === FILE_TYPE.directory && userOf(status) === rawCall("geteuid");
+  if ((modeOf(status) & FILE_TYPE.mask) !== FILE_TYPE.directory) return false;
+  const user = rawCall("geteuid");
+  return user === 0 || userOf(status) === user;
 }
 
 function isGone({ pid, start, boot, namespace }: Owner): boolean {

@@ -35,7 +35,7 @@ const REFUSED: readonly Refusal[] = [
   { what: "--writable scratch", args: ["--writable", "scratch", "true"], says: ["--writable"] },
   { what: "-d", args: ["-d", "scratch", "true"], says: ["-d", "&"] },
   { what: "--detach", args: ["--detach", "scratch", "true"], says: ["--detach"] },
-  { what: "--name", args: ["--name", "box", "scratch", "true"], says: ["--name", "box"] },
+  { what: "--name", args: ["--name", "a/b", "scratch", "true"], says: ["--name a/b", "not a name"] },
   { what: "-p", args: ["-p", "80:80", "scratch", "true"], says: ["-p", "--network host"] },
   { what: "an absent volume", args: ["-v", "/absent:/x", "scratch", "true"], says: ["/absent", "-v /absent:/x"] },
   { what: "a volume with a name", args: ["-v", "data:/x", "scratch", "true"], says: ["data", "./data"] },

@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
 import { applet, enter, expectUntouched, failedBuild } from "./nix-builds.ts";
 
@@ -90,6 +91,30 @@ eachCaller("nix-build-shell without a terminal", (bench) => {
     const script = "echo $HUTCH_PHASE";
     expectSuccess(await feed(script, ["--log", `${folder}/log`]), "fooPhase\n");
     expectFailure(await feed(script, ["--log", `${folder}/none`]), 125, "does not exist", "--log");
+  });
+
+  test("--export-patch: a patch that applies in the source root", async () => {
+    const folder = bench.folder();
+    const result = await feed("echo 'int y;' >> sample.c; echo > x.o; echo > ../outside", [
+      "--export-patch",
+      `${folder}/my.patch`,
+    ]);
+    expect(result.stderr).toBe(`nix-build-shell: changes of the sources are in ${folder}/my.patch\n`);
+    const patch = readFileSync(`${folder}/my.patch`, "utf8");
+    expect(patch).toStartWith(
+      "--- a/sample.c\n+++ b/sample.c\n@@ -1 +1,2 @@\n int main(void) { return 0; }\n+int y;\n",
+    );
+    expect(patch).not.toContain("outside");
+    expectFailure(await feed("true", ["--export-patch", `${build.kept()}/x.patch`]), 125, "never written to");
+  });
+
+  test("--list: package, phase, age, size, place", async () => {
+    const argv = [applet(bench), "--store", build.shop().store.root, "--list"];
+    const { stdout, code } = await bench.start(argv, { env: { TMPDIR: dirname(build.kept()) } }).ended;
+    expect(code).toBe(0);
+    const [heading, ...rows] = stdout.trimEnd().split("\n");
+    expect(heading).toMatch(/^PACKAGE +PHASE +AGE +SIZE +REMOVED +BUILD_DIR$/);
+    expect(rows.find((row) => row.endsWith(build.kept()))).toMatch(/^sample +checkPhase +\d min +\d+ KiB +- +\//);
   });
 
   test("a session that is killed leaves nothing, and says what was lost", async () => {

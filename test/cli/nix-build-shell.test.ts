@@ -1,8 +1,8 @@
 /** The assignment's six points, to the letter, on the built binary. */
 
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
-import { eachCaller, expectSuccess } from "./hutch.ts";
+import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { eachCaller, expectSuccess, needs } from "./hutch.ts";
 import { applet, enter, failedBuild } from "./nix-builds.ts";
 
 const build = failedBuild();
@@ -153,6 +153,28 @@ nobody:x:65534:65534:Nobody:/:/noshell
       'for d in /nix /nix/store /nix/var /nix/var/nix /nix/store/*; do (echo > $d/new) 2>/dev/null && echo "wrote $d"; done; ls -A /nix/var/nix/daemon-socket 2>/dev/null; true',
     );
     expectSuccess(result, "");
+  });
+
+  // What is there of the sockets' directories, and what is covered then.
+  test.each([
+    [["daemon-socket", "gc-socket", "db"], "db: x\ndaemon-socket:\ngc-socket:\n"],
+    [["daemon-socket", "db"], "db: x\ndaemon-socket:\n"],
+    [["gc-socket", "db"], ""],
+    [["db"], ""],
+  ])("no socket of Nix's is in sight, with %j", async (names, seen) => {
+    const shell = `/nix/store/${"1".repeat(32)}-busybox/bin/sh`;
+    const state = names.map((name) => [`store/nix/var/nix/${name}/x`, ""] as const);
+    const folder = bench.folder({
+      "kept/env-vars": `export SHELL="${shell}"\n`,
+      [`store${shell}`]: { executable: "" },
+      temporary: { directory: true },
+      ...Object.fromEntries(state),
+    });
+    copyFileSync(needs("busybox"), `${folder}/store${shell}`);
+    const list = 'cd $d; set -- *; [ -e "$1" ] || set --; echo "$d:${1+ $1}"';
+    const look = `cd /nix/var/nix; for d in db daemon-socket gc-socket; do [ ! -d $d ] || (${list}); done`;
+    const args = [applet(bench), "--store", `${folder}/store`, `${folder}/kept`, "sh", "-c", look];
+    expectSuccess(await bench.start(args, { env: { TMPDIR: `${folder}/temporary` } }).ended, seen);
   });
 
   test("pid and ipc namespaces: the command is PID 1 and sees itself alone", async () => {

@@ -74,7 +74,7 @@ eachCaller("nix-build-shell without a plain env-vars", (bench) => {
   });
 
   test("attributes as files, and a reference graph", async () => {
-    const result = await run([kept.asFile, `${"/nix/store"}/nothing`]);
+    const result = await run([kept.asFile, "/nix/store/nothing"]);
     expect(result.code).toBe(127);
     const script = 'printf "%s" "$(< $largePath)"; echo; IFS= read -r line < graph; echo ${line#*-}';
     const shell = await run([kept.asFile], script);

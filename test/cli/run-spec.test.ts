@@ -52,8 +52,7 @@ describe("what is ROOT and what is the program's", () => {
     [["r", ""], "COMMAND is empty", undefined],
     [["-d", "r", "x"], "there is no -d", "-d"],
     [["--detach", "r", "x"], "there is no --detach", "--detach"],
-    [["--name", "n", "r", "x"], "there is no --name", "--name n"],
-    [["--name=n", "r", "x"], "there is no --name", "--name=n"],
+    [["--publish=n", "r", "x"], "there is no --publish", "--publish=n"],
     [["-p", "80:80", "r", "x"], "there is no -p", "-p 80:80"],
     [["--privileged", "r", "x"], "unknown option --privileged", undefined],
   ])("%j is refused", (argv, message, from) => {

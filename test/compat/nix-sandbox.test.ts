@@ -137,6 +137,24 @@ describe("the store of --exact", () => {
   });
 });
 
+test("a fixed-output derivation keeps the network, and gets its files", () => {
+  const fixed = shop.fail("package.nix", ["--arg", "fixed", "true", "--argstr", "name", "fixed"]).kept;
+  const child = Bun.spawnSync([BINARY, "--store", store.root, "--exact", fixed, "ls", "-A", "/etc"], {
+    ...(isRoot ? { uid: UID, gid: UID } : {}),
+    cwd: "/",
+  });
+  expect(child.stderr.toString()).toBe("");
+  const seen = child.stdout.toString().trim().split("\n");
+  for (const name of ["group", "hosts", "nsswitch.conf", "passwd"]) expect(seen).toContain(name);
+  const network = ["bash", "-c", "exec 3</proc/self/net/dev; while read -r -u 3 name more; do echo $name; done"];
+  const inside = Bun.spawnSync([BINARY, "--store", store.root, "--exact", fixed, ...network], {
+    ...(isRoot ? { uid: UID, gid: UID } : {}),
+    cwd: "/",
+  });
+  const outside = readFileSync("/proc/self/net/dev", "utf8").trim().split("\n");
+  expect(inside.stdout.toString().trim().split("\n").length).toBe(outside.length);
+});
+
 describe.skipIf(!isRoot)("only as root: a build by a build user of its own", () => {
   /** As {@link KNOWN}, with what follows from the root directory's owner. */
   const KNOWN_TOO: typeof KNOWN = [

@@ -103,7 +103,9 @@ for top in json.loads(${JSON.stringify(JSON.stringify(READONLY_PATHS.filter(cove
             if path not in masked and os.stat(path).st_mode & 0o222: writes.setdefault(write(path), []).append(path)
     if os.path.isfile(top): writes.setdefault(write(top), []).append(top)
 print(json.dumps({"masked": masked, "writes": writes}))`;
-    const seen = sandbox.python(caller, ["--cap-add", "ALL"], code) as {
+    // An ordinary user may not have SYS_ADMIN beside a read-only root.
+    const capabilities = ["--cap-add", "ALL", ...(caller === "nobody" ? ["--cap-drop", "SYS_ADMIN"] : [])];
+    const seen = sandbox.python(caller, capabilities, code) as {
       masked: Record<string, string | string[]>;
       writes: Record<string, string[]>;
     };

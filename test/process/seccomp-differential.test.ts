@@ -235,22 +235,51 @@ describe("docker's format and hutch's own profiles", () => {
 });
 
 test("random profiles", () => {
-  const profiles = fc.sample(anyProfile, 60).map((profile) => explicit(profile));
+  const profiles = fc.sample(anyProfile, 60).map((profile) => withoutSharedOrder(explicit(profile)));
+  let compared = 0;
   for (const arch of ARCHES) {
-    const stacks = profiles.map((profile) => stack(profile, arch, ["CAP_SYS_ADMIN"]));
-    const made = referenceFilters(reference.path, stacks.flat()).map(parseBpf);
-    profiles.forEach((profile, i) => {
-      const before = stacks.slice(0, i).flat().length;
-      const theirs = made.slice(before, before + (stacks[i]?.length ?? 0));
+    for (const profile of profiles) {
+      const wanted = stack(profile, arch, ["CAP_SYS_ADMIN"]);
+      const theirs = refusedAsInvalid(() => referenceFilters(reference.path, wanted).map(parseBpf));
+      if (theirs === undefined) continue; // libseccomp cannot hold some sets of rules for one call
       const ours = validateBpf(compileSeccomp(profile, { arch, capabilities: ["CAP_SYS_ADMIN"], kernel }));
       const found = difference(ours, theirs, profile, arch);
       if (found !== undefined)
         throw new Error(
           `${found}\n${JSON.stringify(profile, (_k, v: unknown) => (typeof v === "bigint" ? `${v}n` : v))}`,
         );
-    });
+      compared += 1;
+    }
   }
+  expect(compared).toBeGreaterThan(profiles.length);
 }, 60_000);
+
+/**
+ * Without rules that order an argument (LT, LE, GT, GE) which an earlier rule of the same call, or the same rule, has
+ * ordered too: libseccomp 2.5.4 then gets some values above 2^63 wrong (seen: LE and GT on one argument). Ours
+ * are held to a plain interpreter of profiles there (seccomp.test.ts).
+ */
+function withoutSharedOrder(profile: SeccompProfile): SeccompProfile {
+  const ordered = new Set<string>();
+  const syscalls = (profile.syscalls ?? []).filter(({ names, args }) => {
+    const keys = (names ?? []).flatMap((name) => (args ?? []).map(({ index }) => `${name} ${index}`));
+    const order = (args ?? []).some(({ op }) => !/_(?:EQ|NE)$/.test(op));
+    if (new Set(keys).size !== keys.length || keys.some((key) => ordered.has(key))) return false;
+    if (order) for (const key of keys) ordered.add(key);
+    return true;
+  });
+  return { ...profile, syscalls };
+}
+
+/** undefined when libseccomp takes a rule for invalid. */
+function refusedAsInvalid<T>(make: () => T): T | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof Error && /rule_add \w+: Invalid argument/.test(error.message)) return undefined;
+    throw error;
+  }
+}
 
 test("where libseccomp is laxer: it drops a conditional refusal beside an unconditional allow", () => {
   const profile: SeccompProfile = {

@@ -1,0 +1,53 @@
+/** `hutch kill [--signal SIGNAL] NAME`: a signal to a named sandbox, through its launcher, which passes it on. */
+
+import type { ArgsDef } from "citty";
+import { UsageError } from "../errors.ts";
+import { call } from "../libc/call.ts";
+import { SIGNAL_NAMES } from "../libc/constants.ts";
+import type { Command } from "./command.ts";
+import { has, last, parseMixed } from "./options.ts";
+import { print } from "./report.ts";
+import { findRunning } from "./running.ts";
+
+const OPTIONS = {
+  signal: {
+    type: "string",
+    alias: "s",
+    valueHint: "SIGNAL",
+    description: "name or number [TERM]; KILL ends the sandbox",
+  },
+  help: { type: "boolean", description: "show this" },
+} as const satisfies ArgsDef;
+
+/** Number of a signal given as kill(1) takes it: `9`, `KILL`, `sigkill`. @throws UsageError */
+export function parseSignal(word: string, from: string): number {
+  if (/^\d{1,2}$/.test(word)) {
+    const number = Number(word);
+    if (number >= 1 && number <= 64) return number;
+  }
+  const upper = word.toUpperCase();
+  const number = SIGNAL_NAMES.indexOf(upper.startsWith("SIG") ? upper : `SIG${upper}`);
+  if (number < 1) throw new UsageError(`unknown signal ${JSON.stringify(word)}`, { from });
+  return number;
+}
+
+export const kill: Command = {
+  main: async (argv) => {
+    const parsed = parseMixed(OPTIONS, argv);
+    if (has(parsed, "help")) {
+      const { commandUsage } = await import("./usage.ts");
+      print(await commandUsage("hutch kill", "Send a signal to a sandbox that was given a --name", "NAME", OPTIONS));
+      return 0;
+    }
+    const given = last(parsed, "signal");
+    const signal = parseSignal(given?.value ?? "TERM", given?.words ?? "default");
+    const [name, stray] = parsed.operands;
+    if (name === undefined || stray !== undefined)
+      throw new UsageError(name === undefined ? "NAME is missing" : `unexpected ${stray}`, {
+        hint: "hutch kill [--signal SIGNAL] NAME",
+      });
+    const { launcher } = findRunning(name, name);
+    call("pidfd_send_signal", launcher, signal, null, 0);
+    return 0;
+  },
+};

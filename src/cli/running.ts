@@ -1,0 +1,62 @@
+/** Named sandboxes: `hutch run --name`, and what `ps`, `exec` and `kill` share. */
+
+import { HutchError } from "../errors.ts";
+import type { State } from "../launch/supervise.ts";
+import { call, rawCall } from "../libc/call.ts";
+import { F_DUPFD } from "../libc/constants.ts";
+import { closeDescriptor } from "../libc/files.ts";
+import {
+  checkName,
+  type Directory,
+  directoryPath,
+  entryNames,
+  makeEntry,
+  openDirectory,
+  readEntry,
+} from "../running/directory.ts";
+import { decodeEntry, encodeEntry, joinSteps, type RunningEntry } from "../running/entry.ts";
+import { openLauncher, ownStartTime } from "../running/join.ts";
+import type { Plan } from "../step.ts";
+
+const path = (): string => directoryPath(process.env["XDG_RUNTIME_DIR"]);
+
+/** List this process, which is about to become the launcher of a plan, under a name. @throws UsageError when taken */
+export function enlist(name: string, from: string, plan: Plan): State {
+  checkName(name, from);
+  const directory = openDirectory(path(), true) as Directory;
+  const exec = plan.steps.find(({ op }) => op === "exec");
+  const content = encodeEntry({
+    name,
+    pid: rawCall("getpid"),
+    startTime: ownStartTime(),
+    created: Date.now(),
+    command: exec?.op === "exec" ? exec.args : [],
+    init: plan.init,
+    steps: joinSteps(plan),
+  });
+  const fd = makeEntry(directory, name, content, from);
+  const directoryFd = call("fcntl", directory.fd, F_DUPFD, 3); // for the launcher, over execve
+  return { fd, directoryFd, name };
+}
+
+/** All sandboxes that are running; what is left of others is cleared away. */
+export function runningEntries(): readonly RunningEntry[] {
+  const directory = openDirectory(path(), false);
+  if (directory === undefined) return [];
+  return entryNames(directory).flatMap((name) => {
+    const bytes = readEntry(directory, name);
+    const entry = bytes === undefined ? undefined : decodeEntry(bytes);
+    return entry === undefined ? [] : [entry];
+  });
+}
+
+/** The sandbox of a name, and a descriptor of its launcher. @throws HutchError when there is none */
+export function findRunning(name: string, from: string): { readonly entry: RunningEntry; readonly launcher: number } {
+  checkName(name, from);
+  const directory = openDirectory(path(), false);
+  const bytes = directory === undefined ? undefined : readEntry(directory, name);
+  if (directory !== undefined) closeDescriptor(directory.fd);
+  const entry = bytes === undefined ? undefined : decodeEntry(bytes);
+  if (entry === undefined) throw new HutchError(`there is no sandbox ${name}`, { hint: "see hutch ps" });
+  return { entry, launcher: openLauncher(entry) };
+}

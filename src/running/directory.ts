@@ -1,0 +1,107 @@
+/**
+ * Where named sandboxes of the caller are listed: one file each, in a directory that only the caller can read. The
+ * launcher holds a lock (flock(2)) on its file as long as it lives, so an entry without one is stale, whatever its pid
+ * has become.
+ */
+
+import { HutchError, UsageError } from "../errors.ts";
+import { ARCH, call, rawCall, systemError } from "../libc/call.ts";
+import * as c from "../libc/constants.ts";
+import {
+  closeDescriptor,
+  descriptorStatus,
+  directoryNames,
+  isErrno,
+  pathStatus,
+  readAll,
+  writeAll,
+} from "../libc/files.ts";
+
+/** A directory of entries, open. */
+export interface Directory {
+  readonly fd: number;
+  readonly path: string;
+}
+
+/** `$XDG_RUNTIME_DIR/hutch`, or what stands in for it. */
+export function directoryPath(runtime: string | undefined): string {
+  const uid = rawCall("geteuid");
+  if (runtime?.startsWith("/") === true) return `${runtime}/hutch`;
+  const standard = `/run/user/${uid}`;
+  return typeof pathStatus(standard) === "number" ? `/tmp/hutch-${uid}` : `${standard}/hutch`;
+}
+
+/**
+ * Open the directory; undefined when there is none and it is not to be made.
+ * @throws HutchError when it is somebody else's, or others can read it
+ */
+export function openDirectory(path: string, make: boolean): Directory | undefined {
+  if (make) {
+    const made = rawCall("mkdirat", c.AT_FDCWD, path, 0o700);
+    if (made < 0 && !isErrno(made, "EEXIST")) throw systemError(`mkdir ${path}`, -made);
+  }
+  const { O_DIRECTORY, O_NOFOLLOW } = c.openFlags[ARCH];
+  const fd = rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW);
+  if (fd < 0) {
+    if (!make && isErrno(fd, "ENOENT")) return undefined;
+    throw systemError(`open ${path}`, -fd);
+  }
+  const { uid, mode } = descriptorStatus(fd);
+  if (uid !== rawCall("geteuid") || (mode & 0o077) !== 0) {
+    closeDescriptor(fd);
+    throw new HutchError(`${path} is not the caller's alone`, { hint: "set XDG_RUNTIME_DIR to a directory that is" });
+  }
+  return { fd, path };
+}
+
+/** Names that entries may have: a file name, and nothing that a shell or an option parser takes for something else. */
+export function checkName(name: string, from: string): void {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw new UsageError(`${JSON.stringify(name)} is not a name`, { from, hint: "letters, digits, dots, hyphens" });
+}
+
+/** Names of all entries, in order. */
+export function entryNames({ path }: Directory): readonly string[] {
+  const names = directoryNames(path);
+  return typeof names === "number" ? [] : names.filter((name) => !name.startsWith(".")).toSorted();
+}
+
+/** An entry's content when its launcher lives; a stale one is removed. undefined when there is none (any more). */
+export function readEntry({ fd: directory }: Directory, name: string): Uint8Array | undefined {
+  const flags = c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK | c.openFlags[ARCH].O_NOFOLLOW;
+  const fd = rawCall("openat", directory, name, flags);
+  if (fd < 0) return undefined;
+  try {
+    if (isLocked(fd)) return readAll(fd, 1 << 22);
+    rawCall("unlinkat", directory, name, 0);
+    return undefined;
+  } finally {
+    closeDescriptor(fd);
+  }
+}
+
+function isLocked(fd: number): boolean {
+  return isErrno(rawCall("flock", fd, c.LOCK_SH | c.LOCK_NB), "EAGAIN");
+}
+
+/**
+ * Make an entry that is locked from the moment it has its name. The descriptor is not close-on-exec: the lock is the
+ * launcher's. @throws UsageError when the name is taken
+ */
+export function makeEntry(directory: Directory, name: string, content: Uint8Array, from: string): number {
+  const temporary = `.${rawCall("getpid")}`;
+  const flags = c.O_RDWR | c.O_CREAT | c.O_EXCL | c.openFlags[ARCH].O_NOFOLLOW;
+  rawCall("unlinkat", directory.fd, temporary, 0); // of an earlier process with our pid
+  const fd = call("openat", directory.fd, temporary, flags, 0o600);
+  call("flock", fd, c.LOCK_EX | c.LOCK_NB);
+  writeAll(fd, content);
+  for (let attempt = 0; ; attempt++) {
+    const renamed = rawCall("renameat2", directory.fd, temporary, directory.fd, name, c.RENAME_NOREPLACE);
+    if (renamed === 0) return fd;
+    if (isErrno(renamed, "EEXIST") && attempt < 3 && readEntry(directory, name) === undefined) continue;
+    rawCall("unlinkat", directory.fd, temporary, 0);
+    closeDescriptor(fd);
+    if (!isErrno(renamed, "EEXIST")) throw systemError(`name ${name}`, -renamed, { from });
+    throw new UsageError(`there is a sandbox of the name ${name}`, { from, hint: "see hutch ps" });
+  }
+}

@@ -154,6 +154,7 @@ function strictness(spec: Spec, host: HostFacts): void {
 function lockedMounts(spec: Spec, host: HostFacts): void {
   const { uid, noNewPrivileges, capabilities } = spec.process;
   if (host.root || !capabilities.includes("CAP_SYS_ADMIN")) return;
+  if (securityOf(spec) === "none") return; // which asks for nothing to be held
   if (uid !== 0 && noNewPrivileges) return; // then they only bound what it could get, and it can get none
   const { root: wanted } = spec;
   const own = (path: string) => host.owners.get(path) === host.uid;

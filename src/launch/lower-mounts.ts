@@ -17,6 +17,7 @@ import {
   forgive,
   how,
   inRoot,
+  openInside,
   type Lower,
   type Lowering,
   writeText,
@@ -82,7 +83,7 @@ function ifThere(l: Lowering, path: string, action: (here: Place) => void): void
   const here = asm.cell();
   const [absent, there, done] = [asm.label(), asm.label(), asm.label()];
   const find = [rootOf(l), inRoot(path), how(asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
-  asm.call("openat2", find, { result: here, onError: absent, next: there });
+  openInside(asm, find, { result: here, onError: absent, next: there });
   asm.place(absent);
   forgive(l, here, [ENOENT], done);
   asm.place(there);
@@ -142,7 +143,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
   "open-inside": (l, { tree, path }) => {
     const here = l.asm.cell();
     const find = [rootOf(l), inRoot(path), how(l.asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
-    l.asm.call("openat2", find, { result: here });
+    openInside(l.asm, find, { result: here });
     const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
     l.asm.call("open_tree", [content(here), "", flags], { result: newTree(l, tree) });
     close(l, here);

@@ -6,7 +6,7 @@
 import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
 import { type Argument, at, content, type Content } from "./assembler.ts";
-import { close, ENOENT, forgive, inRoot, type Lower, type Lowering } from "./lowering.ts";
+import { close, ENOENT, forgive, type Lower, type Lowering } from "./lowering.ts";
 import { field } from "./processes.ts";
 import type { Place } from "./program.ts";
 
@@ -72,8 +72,8 @@ export const LOWER_SECURITY: { readonly [Op in SecurityOp]: Lower<Op> } = {
     const { asm } = l;
     const [here, first, name] = [asm.cell(), asm.cell(), asm.cell(4096)];
     const flags = c.O_PATH | c.O_CLOEXEC | c.openFlags[l.arch].O_DIRECTORY;
-    const resolve = asm.words(flags, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS);
-    asm.call("openat2", [c.AT_FDCWD, inRoot(path), resolve, 24], { result: here });
+    const resolve = asm.words(flags, 0, c.RESOLVE_NO_MAGICLINKS);
+    asm.call("openat2", [c.AT_FDCWD, path, resolve, 24], { result: here }); // the root is this process's own by now
     asm.call("fchdir", [content(here)]);
     close(l, here);
     asm.call("getcwd", [name, 4096]); // "(unreachable)/…" outside of the root (getcwd(3), "C library/kernel differences")

@@ -7,7 +7,7 @@ import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { IdMapping, MountAttribute } from "../spec.ts";
 import type { Action, Tree } from "../step.ts";
-import { type Assembler, content, type Content, type Label } from "./assembler.ts";
+import { type Argument, type Assembler, content, type Content, type Label } from "./assembler.ts";
 import type { Place } from "./program.ts";
 
 /** What lowering carries from step to step: descriptors by name, and the cells shared with supervise.ts. */
@@ -42,6 +42,7 @@ export const EPERM = -1;
 export const ENOENT = -2;
 export const EROFS = -30;
 export const EOVERFLOW = -75;
+const EAGAIN = -11;
 export const EACCES = -13;
 export const EEXIST = -17;
 export const EINVAL = -22;
@@ -84,6 +85,25 @@ export function formatMappings(mappings: readonly IdMapping[]): string {
 /** struct open_how (openat2(2)): a path inside the root, without magic links. */
 export function how(asm: Assembler, flags: number, resolve: number): Place {
   return asm.words(flags | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS | resolve);
+}
+
+/**
+ * openat2(2) of a path that may have `..` in it, by a link of the root's: the kernel says EAGAIN where any rename or mount
+ * on the machine has come between, and it is tried again.
+ */
+export function openInside(
+  asm: Assembler,
+  args: readonly Argument[],
+  { result, next, onError }: { readonly result: Place; readonly next?: Label; readonly onError?: Label },
+): void {
+  const [again, failed, done] = [asm.label(), asm.label(), asm.label()];
+  const error = onError ?? asm.failure;
+  asm.place(again);
+  asm.call("openat2", args, { result, next: next ?? done, onError: failed });
+  asm.place(failed);
+  asm.ifEqual(content(result), EAGAIN, again);
+  if (error !== undefined) asm.jump(error);
+  asm.place(done);
 }
 
 /** Go to `done` when the error in `cell` is one of `errnos`, else fail with it. Written behind an error's label. */

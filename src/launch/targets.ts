@@ -5,8 +5,8 @@
 
 import * as c from "../libc/constants.ts";
 import type { Base, Kind, Tree } from "../step.ts";
-import { type Flow, content, type Content } from "./assembler.ts";
-import { close, components, how, inRoot, type Lowering } from "./lowering.ts";
+import { content, type Content } from "./assembler.ts";
+import { close, components, how, inRoot, type Lowering, openInside } from "./lowering.ts";
 import type { Place } from "./program.ts";
 
 export interface Target {
@@ -24,8 +24,8 @@ export function locate(l: Lowering, target: Target): Place {
   const found = asm.label();
   const walk = asm.label();
   const links = target.follow ? 0 : c.RESOLVE_NO_SYMLINKS;
-  const lookup: Flow = { result: here, next: found, ...(target.make === undefined ? {} : { onError: walk }) };
-  asm.call("openat2", [rootOf(l), inRoot(target.path), how(asm, c.O_PATH, links), 24], lookup);
+  const lookup = { result: here, next: found, ...(target.make === undefined ? {} : { onError: walk }) };
+  openInside(asm, [rootOf(l), inRoot(target.path), how(asm, c.O_PATH, links), 24], lookup);
   if (target.make !== undefined) {
     asm.place(walk);
     const base = treeOf(l, target.make.tree);
@@ -38,11 +38,11 @@ export function locate(l: Lowering, target: Target): Place {
       const there = asm.label();
       const prefix = names.slice(0, index + 1).join("/");
       const search = [content(base), prefix, how(asm, c.O_PATH, links | c.RESOLVE_NO_XDEV), 24];
-      asm.call("openat2", search, { result: next, next: there, onError: missing });
+      openInside(asm, search, { result: next, next: there, onError: missing });
       asm.place(missing);
       if (last && target.kind === "file") makeFile(l, parent, name, target.mode);
       else asm.call("mkdirat", [content(parent), name, last ? target.mode : 0o755]);
-      asm.call("openat2", search, { result: next });
+      openInside(asm, search, { result: next });
       asm.place(there);
       if (parent !== base) close(l, parent);
       parent = next;

@@ -105,7 +105,10 @@ export function readTextInside(root: string, path: string): string | undefined {
       0n,
       BigInt(c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS),
     ]);
-    const descriptor = rawCall("openat2", directory, path.replace(/^\/+/, ""), how, 24);
+    let descriptor: number;
+    // EAGAIN: a rename anywhere on the machine came between the parts of a path with .. (openat2(2)).
+    do descriptor = rawCall("openat2", directory, path.replace(/^\/+/, ""), how, 24);
+    while (isErrno(descriptor, "EAGAIN"));
     if (descriptor < 0) return undefined;
     try {
       return decodeBytes(readAll(descriptor, 1 << 22));

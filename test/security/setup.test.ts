@@ -147,6 +147,19 @@ eachAttacker("section A", (field) => {
     { timeout: 120_000 },
   );
 
+  test("A8: renames elsewhere on the machine do not stop a look-up with .. in it", async () => {
+    const elsewhere = folder({ a: { directory: true }, b: { directory: true } });
+    const racer = start([attacker, "swap", join(elsewhere, "a"), join(elsewhere, "b")]);
+    const { root } = scene({ "x/y": { directory: true }, far: { link: `${"x/y/../../".repeat(150)}x` } });
+    const source = folder();
+    for (let round = 0; round < 20; round++) {
+      const options = ["-v", `${source}:/far/y`, "-w", "/far/y", ...BUSYBOX, root];
+      expectSuccess(await hutch(["run", ...options, "busybox", "pwd"]), "/x/y\n");
+    }
+    racer.closeInput();
+    await racer.ended;
+  });
+
   test("A9: loops, long chains and long names on the way to a target", async () => {
     const { root, victim, before } = scene({ loop: { link: "loop" } });
     mkdirSync(join(root, "end"));

@@ -179,6 +179,14 @@ describe("is not refused:", () => {
     ["groups of the user where only one id is mapped: they are left out", as(0, 0, [5]), user],
     ["the last uid of a range", as(65_535, 65_535, [65_535]), root],
     ["a user's own id and the whole range behind it", as(65_536, 65_536), { ...ranges, ranges: ranges.ranges }],
+    [
+      "a bounding set with CAP_SYS_ADMIN, of which a user without privileges gets nothing",
+      specOf({
+        process: { uid: 5, gid: 5, capabilities: ["CAP_SYS_ADMIN"] },
+        mounts: [volume("/data", "/data", ["ro"])],
+      }),
+      user,
+    ],
     ["a name of 64 characters", named("x".repeat(64)), user],
     ["a name with dots and hyphens", named("a-b.c_d.E0"), user],
     ["a name of one character", named("a"), user],

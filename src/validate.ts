@@ -158,8 +158,12 @@ function lockedMounts(spec: Spec, host: HostFacts): void {
   if (uid !== 0 && noNewPrivileges) return; // then they only bound what it could get, and it can get none
   const { root: wanted } = spec;
   const own = (path: string) => host.owners.get(path) === host.uid;
+  // A directory may hold files of the caller's own; a single file of somebody else's could not be written anyway.
   const mount = spec.mounts.find(
-    (one) => one.type === "bind" && one.attributes.includes("ro") && (one.idmap || own(one.source)),
+    (one) =>
+      one.type === "bind" &&
+      one.attributes.includes("ro") &&
+      (own(one.source) || (one.idmap && host.kinds.get(one.source) === "directory")),
   );
   const from = wanted.kind === "bind" && wanted.readonly ? wanted.from : mount?.from;
   if (from === undefined) return;

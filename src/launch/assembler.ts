@@ -222,6 +222,13 @@ export class Assembler {
     this.call("sub", [a, b], { onZero: label });
   }
 
+  /** Go to `label` unless two values are equal. */
+  ifDifferent(a: number | Content, b: number | Content, label: Label): void {
+    const equal = this.label();
+    this.call("sub", [a, b], { next: label, onZero: equal });
+    this.place(equal);
+  }
+
   /** The finished program. */
   finish(): Program {
     if (this.#waiting !== 0) throw new Error(`${this.#waiting} uses of labels that were never placed`);

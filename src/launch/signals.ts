@@ -58,7 +58,7 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   const hangUp = asm.label();
   if (terminal !== undefined) {
     terminal.onSignal(signal, self, loop);
-    asm.call("sub", [content(signal), c.SIGNALS.SIGHUP], { next: forward });
+    asm.ifDifferent(content(signal), c.SIGNALS.SIGHUP, forward);
   }
   field(asm, info, SIGINFO.code, code);
   asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? fromTerminal : hangUp);
@@ -201,7 +201,7 @@ function defaultActions(
   asm.place(out);
   // A program that takes no notice of the terminal's ^Z has not stopped; whoever stops hutch itself means it.
   const meant = asm.label();
-  asm.call("sub", [content(signal), c.SIGNALS.SIGTSTP], { next: meant });
+  asm.ifDifferent(content(signal), c.SIGNALS.SIGTSTP, meant);
   asm.ifEqual(content(code), c.SI_KERNEL, loop);
   asm.place(meant);
 }

@@ -11,7 +11,8 @@ const options = (attributes: readonly MountAttribute[], ...more: readonly string
 };
 
 const octal = (mode: number): string => mode.toString(8).padStart(4, "0");
-const limit = (value: number): string => (value === Number.POSITIVE_INFINITY ? "unlimited" : String(value));
+/** A plan that has been JSON has null for infinity. */
+const limit = (value: number): string => (Number.isFinite(value) ? String(value) : "unlimited");
 const maps = (step: Extract<Action, { op: "map-ids" | "hold-ids" }>): string => {
   const list = (of: typeof step.uidMappings) =>
     of.map(({ containerID, hostID, size }) => `${containerID} → ${hostID}${size === 1 ? "" : ` (${size})`}`).join(", ");

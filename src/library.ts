@@ -3,6 +3,7 @@
  * printed. Sandboxes share nothing; as many as wanted run at once.
  */
 
+import { workingDirectory } from "./libc/files.ts";
 import { buildSpec, tidyPath } from "./build-spec.ts";
 import * as defaults from "./defaults.ts";
 import { UsageError } from "./errors.ts";
@@ -219,7 +220,7 @@ function rootOf({ root, access = "overlay" }: SandboxOptions): Root {
 }
 
 const hostPath = (path: string): HostPath =>
-  (path.startsWith("/") ? path : tidyPath(`${process.cwd()}/${path}`)) as HostPath;
+  (path.startsWith("/") ? path : tidyPath(`${workingDirectory()}/${path}`)) as HostPath;
 
 async function added({ add = [], addPaths = [] }: SandboxOptions, root: Root, env: readonly string[]) {
   if (add.length + addPaths.length === 0) return [];
@@ -229,7 +230,7 @@ async function added({ add = [], addPaths = [] }: SandboxOptions, root: Root, en
   const wanted = (values: readonly string[], what: string) =>
     values.map((value) => ({ value, words: `${what} ${value}` }));
   const nsswitch = defaults.scratchFiles("").find(([name]) => name === "/etc/nsswitch.conf")?.[1] ?? "";
-  const search = { path: defaults.DEFAULT_PATH, cwd: process.cwd() };
+  const search = { path: defaults.DEFAULT_PATH, cwd: workingDirectory() };
   const closure = programsClosure({
     programs: wanted(add, "add"),
     paths: wanted(addPaths, "addPaths"),

@@ -24,8 +24,8 @@ export const explain: Command = {
     const result = decodeReport(readAll(report));
     try {
       writeAll(descriptor(output), encodeBytes(formatOutcome(result)));
-    } catch (error) {
-      if (!(result instanceof Error)) throw error;
+    } catch {
+      // The program has run, and standard error is no longer ours: its status is all that can still be told.
     }
     if (result instanceof Error) throw result;
     return result.status;

@@ -1,5 +1,6 @@
 /** The closure that `hutch closure` shows and `hutch root` writes: that of `run --add` in an empty root. */
 
+import { workingDirectory } from "../libc/files.ts";
 import * as defaults from "../defaults.ts";
 import { ownEnvironment } from "../launch/launch.ts";
 import type { Closure } from "../rootfs/closure.ts";
@@ -24,7 +25,7 @@ export function hostClosure(programs: readonly Wanted[], paths: readonly Wanted[
     {
       programs,
       paths,
-      search: { path, cwd: process.cwd() },
+      search: { path, cwd: workingDirectory() },
       env: caller.filter((entry) => CHOOSING.test(entry)),
       nsswitch: nsswitch?.[1] ?? "",
     },

@@ -16,6 +16,7 @@ export function openOutput(parsed: Parsed): number {
   const { value = "", words: from = "--json" } = last(parsed, "json") ?? {};
   if (value === "") throw new UsageError("--json needs a file or fd:N", { from });
   const [, number] = /^fd:(\d{1,5})$/.exec(value) ?? [];
+  if (number === undefined && value.startsWith("fd:")) throw new UsageError("--json needs a file or fd:N", { from });
   if (number === undefined) {
     const flags = c.O_WRONLY | c.O_CREAT | c.O_TRUNC | c.O_NOCTTY;
     const opened = rawCall("openat", c.AT_FDCWD, value, flags, 0o666);

@@ -1,6 +1,6 @@
 /** From argv to a command: which applet this is, which command is meant, and what becomes of its errors. */
 
-import { EXIT, HutchError, UsageError } from "../errors.ts";
+import { EXIT, HutchError, SystemError, UsageError } from "../errors.ts";
 import { APPLETS, COMMANDS } from "./commands.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
@@ -9,12 +9,15 @@ import { VERSION } from "./version.ts";
 
 /** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */
 export async function main(): Promise<number> {
-  const { name, args, self } = commandLine();
-  const applet = APPLETS.includes(name) ? name : undefined;
-  const [word, rest] = applet === undefined ? [args[0], args.slice(1)] : [applet, args];
-  const label =
-    applet ?? (word !== undefined && word in COMMANDS && COMMANDS[word]?.hidden !== true ? `hutch ${word}` : "hutch");
+  let label = "hutch";
+  let passesStatus = true;
   try {
+    const { name, args, self } = commandLine();
+    const applet = APPLETS.includes(name) ? name : undefined;
+    const [word, rest] = applet === undefined ? [args[0], args.slice(1)] : [applet, args];
+    const entry = word !== undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+    label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
+    passesStatus = entry?.passesStatus === true;
     if (!isHardened())
       throw new HutchError("this build lacks the flags that keep foreign code out", {
         hint: "build it with npm run build",
@@ -28,19 +31,21 @@ export async function main(): Promise<number> {
       print(`hutch ${VERSION}\n`);
       return 0;
     }
-    const command = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
-    if (command === undefined) {
-      const near = nearest(
-        word,
-        Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true),
-      );
+    if (entry === undefined) {
+      const near = word.startsWith("-")
+        ? undefined
+        : nearest(
+            word,
+            Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true),
+          );
       const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
       throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
     }
-    return await (await command.load()).main(rest, self);
+    return await (await entry.load()).main(rest, self);
   } catch (error) {
+    // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
+    if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
     const code = await reportError(error, label);
-    const passesStatus = word !== undefined && COMMANDS[word]?.passesStatus === true;
     if (passesStatus || code !== EXIT.failure) return code;
     return error instanceof UsageError ? 2 : 1;
   }

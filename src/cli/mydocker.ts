@@ -1,5 +1,6 @@
 /** `mydocker run IMAGE COMMAND [ARG…]`: as few words as possible, the program PID 1, nothing of hutch's own printed. */
 
+import { workingDirectory } from "../libc/files.ts";
 import { DEFAULT_PATH } from "../defaults.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { RegistryError } from "../image/registry-error.ts";
@@ -8,6 +9,7 @@ import { realHostFiles } from "../rootfs/host-files.ts";
 import { findProgram, ProgramError } from "../rootfs/program.ts";
 import type { Command } from "./command.ts";
 import { planFor } from "./run.ts";
+import { print } from "./report.ts";
 import { parseRun, type PreparedRun, runSpec } from "./run-spec.ts";
 import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
 
@@ -20,6 +22,10 @@ const USAGE = "mydocker run [--require-image] IMAGE COMMAND [ARG…]";
 export const mydocker: Command = {
   main: async (argv, self) => {
     const [verb, ...words] = argv;
+    if (verb === "--help" || (verb === "run" && words[0] === "--help")) {
+      print(`USAGE ${USAGE}\n\nRuns COMMAND in an image, as PID 1. For options use hutch run.\n`);
+      return 0;
+    }
     if (verb !== "run")
       throw new UsageError(verb === undefined ? "a command is missing" : `unknown command ${verb}`, { hint: USAGE });
     const required = words[0] === "--require-image";
@@ -46,7 +52,7 @@ async function prepare(image: string, command: readonly string[], required: bool
 /** The image, or undefined when there was no answer from its registry and it may be done without. */
 async function openImage(image: string, required: boolean): Promise<ShownRoot | undefined> {
   try {
-    return await openRoot(parseRun([image]).parsed, image, process.cwd());
+    return await openRoot(parseRun([image]).parsed, image, workingDirectory());
   } catch (error) {
     if (!required && error instanceof RegistryError && error.unreachable) return undefined;
     throw error;
@@ -75,7 +81,7 @@ function isHostProgram(path: string): boolean {
 function onHost(command: string): string {
   const variable = ownEnvironment().find((entry) => entry.startsWith("PATH="));
   try {
-    return findProgram(realHostFiles(), command, { path: variable?.slice(5) ?? DEFAULT_PATH, cwd: process.cwd() });
+    return findProgram(realHostFiles(), command, { path: variable?.slice(5) ?? DEFAULT_PATH, cwd: workingDirectory() });
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
     const exitCode = error.reason === "absent" ? EXIT.notFound : EXIT.notExecutable;

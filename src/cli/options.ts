@@ -132,7 +132,7 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   let best: string | undefined;
   let least = Math.max(2, Math.ceil(word.length / 3)) + 1;
   for (const candidate of candidates) {
-    const d = candidate.startsWith(word) && word.length > 2 ? 1 : distance(word, candidate);
+    const d = candidate.startsWith(word) && word.length > 1 ? 0 : distance(word, candidate);
     if (d < least) [best, least] = [candidate, d];
   }
   return best;

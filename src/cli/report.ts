@@ -28,8 +28,10 @@ export async function reportError(error: unknown, applet: string): Promise<numbe
   });
   try {
     log.error(formatError(error, applet));
-  } catch {
-    // stderr is closed or full: the exit code still tells
+  } catch (failure) {
+    // stderr is closed or full: the exit code still tells. Without libc (no JIT) there is only Bun's own way.
+    if (failure instanceof HutchError && failure.message.startsWith("bind libc"))
+      console.error(formatError(error, applet));
   }
   return error instanceof HutchError ? error.exitCode : EXIT.failure;
 }

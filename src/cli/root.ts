@@ -1,5 +1,6 @@
 /** `hutch root [OPTIONS] -o DIR`: programs of this machine with what they need, as a directory to keep. */
 
+import { workingDirectory } from "../libc/files.ts";
 import type { ArgsDef } from "citty";
 import { DEFAULT_HOSTNAME, SCRATCH_DIRECTORIES, scratchFiles } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
@@ -45,7 +46,7 @@ export const root: Command = {
     const [programs, paths] = [all(parsed, "add"), all(parsed, "add-path")];
     if (programs.length + paths.length === 0) throw new UsageError("nothing to write", { hint: USAGE });
     const skeleton = { directories: [...SCRATCH_DIRECTORIES, ...MOUNT_POINTS], files: scratchFiles(DEFAULT_HOSTNAME) };
-    const directory = output.value.startsWith("/") ? output.value : `${process.cwd()}/${output.value}`;
+    const directory = output.value.startsWith("/") ? output.value : `${workingDirectory()}/${output.value}`;
     const written = writeClosure(
       hostClosure(programs, paths),
       skeleton,

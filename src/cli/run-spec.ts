@@ -3,9 +3,9 @@
 import type { ArgsDef } from "citty";
 import { buildSpec } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
-import { UsageError } from "../errors.ts";
+import { SystemError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readText, linkTarget } from "../libc/files.ts";
+import { isTerminal, readFile, readText, linkTarget, workingDirectory } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { Mount, Spec } from "../spec.ts";
 import { decodeBytes } from "../bytes.ts";
@@ -23,6 +23,28 @@ const INSTEAD: Readonly<Record<string, string>> = {
   publish: "a sandbox has no network but loopback: use --network host, or a UNIX socket in a volume",
 };
 
+/** What is to be said of docker's options that hutch does not know. */
+const NOT_THERE: readonly (readonly [option: RegExp, hint: string])[] = [
+  [
+    /^--(memory|memory-swap|cpus|cpu-.*|pids-limit|cgroup.*)$/,
+    "no limit on a whole sandbox yet; --ulimit limits each process",
+  ],
+  [/^--privileged$/, "--security none --cap-add ALL comes nearest"],
+  [/^--(ro-bind|bind|proc|dev|unshare-.*)$/, "bubblewrap's; here -v SRC:DST:ro, and all namespaces are new"],
+];
+
+function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {
+  try {
+    return parseOptions(options, argv);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
+    const hint = NOT_THERE.find(([option]) => option.test(word))?.[1];
+    if (hint === undefined) throw error;
+    throw new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
+  }
+}
+
 /** What the command line says, before the machine is asked anything else. */
 export interface RunRequest {
   readonly parsed: Parsed;
@@ -32,7 +54,7 @@ export interface RunRequest {
 
 /** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`, `options` being those that are known. @throws UsageError */
 export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS): RunRequest {
-  const parsed = parseOptions(options, argv);
+  const parsed = parseKnown(options, argv);
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
     if (given !== undefined)
@@ -62,7 +84,7 @@ export async function runSpec(
   { parsed, rootWord, command: given }: RunRequest,
   opened?: ShownRoot,
 ): Promise<PreparedRun> {
-  const cwd = process.cwd();
+  const cwd = workingDirectory();
   const shown = opened ?? (await openRoot(parsed, rootWord, cwd));
   const { root, config } = shown;
   const command = await commandOf(parsed, given, config);
@@ -185,7 +207,15 @@ function environment(
 }
 
 function readEnvFile(path: string, words: string): string {
-  const bytes = readFile(path);
+  let bytes: Uint8Array | number;
+  try {
+    bytes = readFile(path);
+  } catch (cause) {
+    throw new UsageError(`${path} cannot be read: ${cause instanceof SystemError ? cause.code : "error"}`, {
+      from: words,
+      cause,
+    });
+  }
   if (typeof bytes === "number") throw new UsageError(`${path} cannot be read`, { from: words });
   return decodeBytes(bytes);
 }

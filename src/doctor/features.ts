@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, LANDLOCK_CREATE_RULESET_VERSION, O_CLOEXEC, O_NOCTTY, O_RDWR } from "../libc/constants.ts";
 import { errnoText } from "../libc/errno.ts";
-import { isTerminal, readText } from "../libc/files.ts";
+import { isTerminal, readText, workingDirectory } from "../libc/files.ts";
 import { attempt, formatRefusal, type Refusal } from "./attempt.ts";
 import type { Finding } from "./finding.ts";
 import { type Mend, no, type Tests, tried } from "./tests.ts";
@@ -46,7 +46,7 @@ export async function idmappedFinding({ executor, root, ids, directory, first }:
   if (!root) return { id, name, status: "unneeded", detail: "for sandboxes that root starts" };
   const [good, bad]: [string[], string[]] = [[], []];
   let refusal: Refusal | undefined;
-  for (const place of new Set(["/", directory, process.cwd()])) {
+  for (const place of new Set(["/", directory, workingDirectory()])) {
     const failed = await attempt(executor, trials.idmappedMount(ids, place));
     (failed === undefined ? good : bad).push(place === directory ? tmpdir() : place);
     refusal ??= failed;

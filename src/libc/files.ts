@@ -154,6 +154,17 @@ function pollWritable(descriptor: number): void {
   rawCall("ppoll", request, 1, noTimeout, null, 8);
 }
 
+/**
+ * The working directory's path (getcwd(2)); where it has none any more (removed, or outside of this root), a path by
+ * which the kernel still finds it, so that only what depends on it fails.
+ */
+export function workingDirectory(): string {
+  const buffer = new Uint8Array(4096);
+  const length = rawCall("getcwd", buffer, buffer.length);
+  const path = length > 0 ? decodeBytes(buffer.subarray(0, length - 1)) : "";
+  return path.startsWith("/") ? path : "/proc/self/cwd";
+}
+
 /** Whether a descriptor is a terminal (TCGETS succeeds); does not touch its flags. */
 export function isTerminal(descriptor: number): boolean {
   return rawCall("ioctl", descriptor, 0x5401, new Uint8Array(64)) === 0;

@@ -1,7 +1,7 @@
 /** The command line of hutch: what is understood, what is refused, and in which words. */
 
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import packageJson from "../../package.json" with { type: "json" };
 import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
 
@@ -112,6 +112,7 @@ const REFUSED: readonly Refusal[] = [
 eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
+  mkdirSync(`${folder}/rootfs`);
 
   const refusals = REFUSED.map((row) => [row.what, row] as const);
   test.each(refusals)("%s is refused in one line", async (_, { args, says }) => {

@@ -13,7 +13,7 @@ import {
   O_RDWR,
   RLIMITS,
 } from "./libc/constants.ts";
-import { linkTarget, pathStatus, readText } from "./libc/files.ts";
+import { isErrno, linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
@@ -33,7 +33,10 @@ export function gatherFacts(spec: Spec): HostFacts {
   const from = spec.root;
   const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
   directories.forEach(look);
-  spec.maskedPaths.forEach(look); // of this /proc: the sandbox's is of the same kernel
+  for (const path of spec.maskedPaths) {
+    look(path); // of this /proc: the sandbox's is of the same kernel
+    if (!kinds.has(path) && !isErrno(pathStatus(path), "ENOENT")) kinds.set(path, "file"); // there, but not for us
+  }
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
     uid,

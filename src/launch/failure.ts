@@ -6,34 +6,11 @@ import { HutchError, EXIT, SystemError } from "../errors.ts";
 import { describeStep } from "../explain.ts";
 import { errnoText } from "../libc/errno.ts";
 import type { Step } from "../step.ts";
-import { ACCOUNT, ACCOUNT_OFFSET } from "./account.ts";
+import { REPORT_BYTES } from "./context.ts";
 import { hintFor } from "./hints.ts";
 import type { Arch } from "../libc/syscalls.ts";
-import { operationName, RECORD, RECORD_WORDS, recordAt } from "./program.ts";
+import { operationName, recordAt } from "./program.ts";
 import type { Assembled } from "./supervise.ts";
-
-/** What must survive the launcher to explain its failure; kept in the same memory file behind the report. */
-export interface Context {
-  readonly steps: readonly Step[];
-  readonly assembled: Assembled;
-}
-
-const REPORT_BYTES = ACCOUNT_OFFSET + ACCOUNT.bytes;
-
-/** The report's room, then the context as JSON. Arguments, environment and contents of the program are left out. */
-export function encodeContext({ steps, assembled: { program, marks } }: Context): Uint8Array {
-  const brief = steps.map((step) => {
-    if (step.op === "exec") return { ...step, args: [], env: [] };
-    if (step.op === "seccomp") return { ...step, filter: { length: step.filter.length } };
-    return step.op === "file" ? { ...step, content: "" } : step;
-  });
-  const operations: (number | undefined)[] = [];
-  for (let at = RECORD.operation; at < program.words.length; at += RECORD_WORDS) operations.push(program.words[at]);
-  const text = new TextEncoder().encode(JSON.stringify({ steps: brief, marks, operations, arch: program.arch }));
-  const bytes = new Uint8Array(REPORT_BYTES + text.length);
-  bytes.set(text, REPORT_BYTES);
-  return bytes;
-}
 
 interface StoredContext {
   readonly steps: readonly Step[];

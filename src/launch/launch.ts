@@ -11,7 +11,7 @@ import { executableMemory, readFile, writeAll } from "../libc/files.ts";
 import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
 import { type Keeping, keeperProgram } from "./afterwards.ts";
-import { encodeContext } from "./failure.ts";
+import { encodeContext } from "./context.ts";
 import { encode } from "./program.ts";
 import { assemble, type State, type Successor } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";

@@ -7,7 +7,6 @@ import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
 import { type Argument, at, content, type Content } from "./assembler.ts";
 import { close, ENOENT, forgive, type Lower, type Lowering } from "./lowering.ts";
-import { field } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 type SecurityOp =
@@ -31,14 +30,17 @@ function demand(l: Lowering, value: Content, wanted: number): void {
 export function demandDevice(l: Lowering, file: Place, [major, minor]: readonly [number, number]): void {
   const { asm } = l;
   const [status, value] = [asm.cell(256), asm.cell()];
+  const [isDevice, bad, good] = [asm.label(), asm.label(), asm.label()];
   asm.call("statx", [content(file), "", c.AT_EMPTY_PATH, 1, status]); // STATX_TYPE; the numbers always come
-  field(asm, status, 28, value);
+  asm.call("load64", [status, 28], { result: value }); // stx_mode
   asm.call("and", [content(value), c.S_IFMT], { result: value });
-  demand(l, content(value), c.S_IFCHR);
-  field(asm, status, 128, value);
-  demand(l, content(value), major);
-  field(asm, status, 132, value);
-  demand(l, content(value), minor);
+  asm.call("sub", [content(value), c.S_IFCHR], { onZero: isDevice, next: bad });
+  asm.place(isDevice);
+  asm.call("load64", [status, 128], { result: value }); // stx_rdev_major, stx_rdev_minor
+  asm.call("sub", [content(value), content(asm.words(minor * 2 ** 32 + major))], { onZero: good, next: bad });
+  asm.place(bad);
+  refuse(l);
+  asm.place(good);
 }
 
 const bits = <Name extends string>(names: readonly Name[], table: Readonly<Record<Name, number>>): number =>

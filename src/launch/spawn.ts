@@ -8,7 +8,7 @@ import { ARCH, call, rawCall } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { executableMemory, readAll, writeAll } from "../libc/files.ts";
 import type { Plan } from "../step.ts";
-import { encodeContext } from "./failure.ts";
+import { encodeContext } from "./context.ts";
 import { decodeReport, type Outcome } from "./outcome.ts";
 import { encode } from "./program.ts";
 import { assemble } from "./supervise.ts";

@@ -329,10 +329,14 @@ function bindPtmx(path: string, inside: Base): readonly Action[] {
  * below it, a cover would be on a nodev mount, and reading it EACCES instead of empty.
  */
 export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
+  // What this kernel's /proc does not have, a fresh one does not have either; but a /proc that shows none of it may be a
+  // partial one (subset=pid), which tells nothing.
+  const complete = spec.maskedPaths.some((path) => host.kinds.has(path));
+  const masked = spec.maskedPaths.filter((path) => !complete || host.kinds.has(path));
   return [
     ...spec.readonlyPaths.map((path): Because => ({ op: "read-only", path, why: "default" })),
-    ...(spec.maskedPaths.length > 0 ? [{ op: "open-null", why: "default" } as const] : []),
-    ...spec.maskedPaths.map((path): Because => ({
+    ...(masked.length > 0 ? [{ op: "open-null", why: "default" } as const] : []),
+    ...masked.map((path): Because => ({
       op: "mask",
       path,
       kind: host.kinds.get(path) ?? "file",

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { describeStep } from "../../src/explain.ts";
-import { decodeFailure, encodeContext, explainFailure } from "../../src/launch/failure.ts";
+import { encodeContext } from "../../src/launch/context.ts";
+import { decodeFailure, explainFailure } from "../../src/launch/failure.ts";
 import { hintFor } from "../../src/launch/hints.ts";
 import * as p from "../../src/launch/program.ts";
 import { assemble } from "../../src/launch/supervise.ts";

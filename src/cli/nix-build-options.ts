@@ -25,7 +25,7 @@ export const NIX_BUILD_OPTIONS = {
   "export-patch": {
     type: "string",
     valueHint: "FILE",
-    description: "at the end, write what has changed in the sources to FILE, as a patch for the source root",
+    description: "at the end, write what has changed in the sources to a new FILE, as a patch for the source root",
   },
   log: { type: "string", valueHint: "FILE", description: "the build's log, when it is not in the store" },
   store: { type: "string", valueHint: "DIR", description: "the chroot store below DIR, as given to nix --store" },

@@ -2,9 +2,10 @@
 
 import { oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
+import { pathStatus } from "../libc/files.ts";
 import { nixStore } from "../nix/store-path.ts";
 import type { Command } from "./command.ts";
-import { NIX_BUILD_OPTIONS } from "./nix-build-options.ts";
+import { checkOperands, checkTogether, NIX_BUILD_OPTIONS } from "./nix-build-options.ts";
 import { runBuild, storeOfCommand } from "./nix-build-run.ts";
 import { findSource } from "./nix-build-source.ts";
 import { enterSession, verifySession } from "./nix-session.ts";
@@ -22,9 +23,11 @@ export const nixBuildShell: Command = {
       print(await commandUsage("nix-build-shell", about, OPERANDS, NIX_BUILD_OPTIONS));
       return 0;
     }
+    checkTogether(parsed);
     const choice = choices(parsed);
+    const pick = pickOf(parsed);
     if (has(parsed, "build")) {
-      const end = await runBuild(parsed.operands, pickOf(parsed));
+      const end = await runBuild(parsed.operands, pick);
       if ("code" in end) return end.code;
       const store = nixStore(last(parsed, "store")?.value ?? storeOfCommand(parsed.operands));
       return enterSession({ store, source: findSource(store, end.kept, undefined), command: [], ...choice }, self);
@@ -44,6 +47,7 @@ export const nixBuildShell: Command = {
     }
     const drv = last(parsed, "drv")?.value;
     const { directory, command } = splitOperands(argv, parsed.operands, drv !== undefined);
+    checkOperands(parsed, directory, command);
     const source = findSource(store, directory, drv);
     if (has(parsed, "verify")) {
       print(verifySession(store, source, choice.exact));
@@ -75,11 +79,14 @@ function choices(parsed: Parsed) {
   const keep = last(parsed, "keep");
   const patch = last(parsed, "export-patch");
   if (patch?.value === "") throw new UsageError("--export-patch needs a file");
+  const log = last(parsed, "log");
+  if (log !== undefined && typeof pathStatus(log.value) === "number")
+    throw new UsageError(`${log.value} does not exist`, { from: log.words });
   if (keep?.value === "") throw new UsageError("--keep needs a directory");
   return {
     hostNetwork: oneOf(parsed, "network", ["none", "host"], "none") === "host",
     keep: keep === undefined ? undefined : absolute(keep.value),
-    log: last(parsed, "log")?.value,
+    log: log?.value,
     diff: has(parsed, "diff"),
     products: !has(parsed, "no-products"),
     exact: has(parsed, "exact"),

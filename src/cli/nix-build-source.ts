@@ -2,7 +2,7 @@
 
 import { UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/launch.ts";
-import { directoryNames, pathStatus } from "../libc/files.ts";
+import { directoryNames, isErrno, pathStatus } from "../libc/files.ts";
 import { logPaths } from "../nix/build-log.ts";
 import { type Derivation, hasStructuredAttributes } from "../nix/derivation.ts";
 import { type BuildEnvironment, type BuildFile, buildEnvironment, rebuiltVariables } from "../nix/environment.ts";
@@ -67,7 +67,10 @@ interface Found {
 
 function readGiven(store: Store, drv: string): Found {
   const path = drv.startsWith(`${store.root}/nix/`) ? drv.slice(store.root.length) : drv;
-  if (parseStorePath(path, store.storeDir)?.rest !== "") return { path: drv, derivation: readDerivationFile(drv) };
+  const inStore = parseStorePath(path, store.storeDir)?.rest === "";
+  if (isErrno(pathStatus(inStore ? onHost(store, path) : drv), "ENOENT"))
+    throw new UsageError(`${drv} does not exist`, { from: `--drv ${drv}` });
+  if (!inStore) return { path: drv, derivation: readDerivationFile(drv) };
   if (!path.endsWith(".drv")) throw new UsageError(`${drv} is not a .drv file`, { from: `--drv ${drv}` });
   return { path, derivation: readDerivation(store, path) };
 }

@@ -1,13 +1,15 @@
 /** `hutch end-nix-session JSON FD`: what follows a session, whatever ended it. Not for people. */
 
 import { encodeBytes, oneLine } from "../bytes.ts";
-import { UsageError } from "../errors.ts";
+import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { readOutcome } from "../launch/afterwards.ts";
-import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_NOCTTY, O_RDWR, O_WRONLY } from "../libc/constants.ts";
-import { closeDescriptor, writeAll } from "../libc/files.ts";
+import { rawCall } from "../libc/call.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR } from "../libc/constants.ts";
+import { writeAll } from "../libc/files.ts";
 import { removeTree } from "../nix/remove-tree.ts";
+import { rescueSessionDirectory } from "../nix/session-directory.ts";
 import type { Command } from "./command.ts";
+import { writePatch } from "./nix-patch.ts";
 import { formatError } from "./report.ts";
 
 /** What the session's own process leaves for its successor. All paths are host paths. */
@@ -36,9 +38,14 @@ export const endNixSession: Command = {
     const end = JSON.parse(json) as SessionEnd;
     if (end.terminal) takeTerminalBack();
     try {
-      if (end.diff || end.tells || end.patch !== undefined) await tellChanges(end);
+      await exportPatch(end);
     } catch (error) {
-      if (end.diff || end.patch !== undefined) say(formatError(error, "nix-build-shell"));
+      return rescue(end, error);
+    }
+    try {
+      if (end.diff || end.tells) await tellChanges(end);
+    } catch (error) {
+      if (end.diff) say(formatError(error, "nix-build-shell"));
     } finally {
       removeTree(end.directory);
     }
@@ -62,7 +69,28 @@ function takeTerminalBack(): void {
   rawCall("close", terminal);
 }
 
-async function tellChanges({ kept, build, keep, diff, products, patch, sourceRoot, tells }: SessionEnd): Promise<void> {
+async function exportPatch({ kept, build, patch, sourceRoot }: SessionEnd): Promise<void> {
+  if (patch === undefined || kept === undefined) return;
+  const { compareTrees, formatPatch, isBuildProduct } = await import("../nix/kept-diff.ts");
+  const sources = compareTrees(kept, build).filter((change) => !isBuildProduct(change));
+  writePatch(patch, await formatPatch(kept, build, sources, sourceRoot));
+}
+
+/** The patch is not written: the copy is all that there is of the user's work, and stays. Returns the exit status. */
+function rescue({ directory, keep, build }: SessionEnd, error: unknown): number {
+  let place = keep;
+  if (place === undefined) {
+    const rescued = rescueSessionDirectory(directory);
+    place = `${rescued}${build.slice(directory.length)}`;
+    removeTree(`${rescued}/store`); // --exact's
+  } else removeTree(directory);
+  const why = error instanceof HutchError ? error.message : String(error);
+  const lost = new HutchError(`the patch is not written: ${why}`, { hint: `your changes are in ${place}` });
+  say(formatError(lost, "nix-build-shell"));
+  return EXIT.failure;
+}
+
+async function tellChanges({ kept, build, keep, diff, products, patch, tells }: SessionEnd): Promise<void> {
   if (kept === undefined) {
     if (keep !== undefined) say(oneLine(`nix-build-shell: the build directory is kept in ${keep}`));
     return;
@@ -71,11 +99,6 @@ async function tellChanges({ kept, build, keep, diff, products, patch, sourceRoo
   const all = compareTrees(kept, build);
   const sources = all.filter((change) => !isBuildProduct(change));
   if (diff) writeAll(2, encodeBytes(await formatPatch(kept, build, products ? all : sources)));
-  if (patch !== undefined) {
-    const file = call("openat", AT_FDCWD, patch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644);
-    writeAll(file, encodeBytes(await formatPatch(kept, build, sources, sourceRoot)));
-    closeDescriptor(file);
-  }
   if (!tells) return;
   if (keep !== undefined) say(oneLine(`nix-build-shell: the build directory is kept in ${keep}`));
   else if (patch !== undefined) say(oneLine(`nix-build-shell: changes of the sources are in ${patch}`));

@@ -22,6 +22,7 @@ import type { BuildSource } from "./nix-build-source.ts";
 import { copyBuild } from "./nix-copy.ts";
 import { type Exact, exactFilter, exactRules, findExact, makeStore, networkFiles, type Owner } from "./nix-exact.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
+import { checkPatch } from "./nix-patch.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
 import { formatVerification } from "./nix-verify.ts";
 import { planFor } from "./run.ts";
@@ -59,8 +60,11 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
   if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
-  if (session.patch !== undefined) checkOutside(dirname(session.patch), session, `--export-patch ${session.patch}`);
   checkOutside(parent, session, `TMPDIR=${parent}`);
+  if (session.patch !== undefined) {
+    checkOutside(dirname(session.patch), session, `--export-patch ${session.patch}`);
+    checkPatch(session.patch);
+  }
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
   const build = keep ?? `${directory}/build`;

@@ -50,6 +50,9 @@ source "$stdenv/setup"
 unset noDumpEnvVars
 if [ -e "$__hutch_state/variables" ]; then source "$__hutch_state/variables"; fi
 cd "$__hutch_dir" || exit 2
+# what tells Nix of the phase (setup prints or echoes it to NIX_LOG_FD) has no reader here; warnings go there too, and stay
+printf() { case \${1:-} in "@nix {"*) ;; *) builtin printf "$@" ;; esac; }
+echo() { case \${1:-} in "@nix {"*) ;; *) builtin echo "$@" ;; esac; }
 __hutch_defined() { [ -n "\${!1:-}" ] || declare -F "$1" >/dev/null; }
 __hutch_phases() {
   __hutch_list=\${phases[*]:-}
@@ -104,18 +107,20 @@ fi
 `;
 }
 
-/** Functions `phase`, `phases` for the shell that a user works in; they run {@link phaseProgram}. */
+/** Functions `phase`, `phases` for the shell that a user works in; they run {@link phaseProgram} as a file. */
 export function phaseFunctions(settings: PhaseSettings): string {
   const { shell } = settings;
   const state = shellQuote(settings.stateDirectory);
   return `
 __hutch_program=${shellQuote(phaseProgram(settings))}
-phases() { ${shellQuote(shell)} -c "$__hutch_program" -- list; }
+# from a file: a bash of 5.2 with -c says "pop_var_context" when a command fails inside eval inside a function
+__hutch_run() { printf %s "$__hutch_program" >| ${state}/program && ${shellQuote(shell)} -- ${state}/program "$@"; }
+phases() { __hutch_run list; }
 phase() {
   local __hutch_verb=phase __hutch_status
   if [ "\${1:-}" = --from ]; then __hutch_verb=from; shift; fi
   if [ $# != 1 ] || [ -z "$1" ]; then echo "usage: phase NAME | phase --from NAME   (names: phases)" >&2; return 2; fi
-  ${shellQuote(shell)} -c "$__hutch_program" -- "$__hutch_verb" "$1"
+  __hutch_run "$__hutch_verb" "$1"
   __hutch_status=$?
   __hutch_take_up
   return $__hutch_status

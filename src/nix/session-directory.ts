@@ -10,12 +10,13 @@
 
 import { chmodSync, mkdtempSync, readdirSync } from "node:fs";
 import { HutchError } from "../errors.ts";
-import { cString, rawCall } from "../libc/call.ts";
+import { call, cString, rawCall } from "../libc/call.ts";
 import { linkTarget, readText } from "../libc/files.ts";
 import { AT, FILE_TYPE, modeOf, readStatus, statusBuffer, userOf } from "../libc/walk.ts";
 import { removeTree } from "./remove-tree.ts";
 
 const PREFIX = "hutch-build";
+const RESCUED = "hutch-rescued";
 const NAME = /^hutch-build-(\d+)-(\d+)-([0-9a-f]{8})-(\d+)-[A-Za-z0-9]{6}$/;
 
 /** A process as nobody else ever is: pid, start in clock ticks since boot, the boot, the pid namespace. */
@@ -65,6 +66,14 @@ export function makeSessionDirectory(parent: string): string {
       cause: error,
     });
   }
+}
+
+/** Rename a session's directory, so that no later session removes it. Returns its new path. @throws SystemError */
+export function rescueSessionDirectory(directory: string): string {
+  const slash = directory.lastIndexOf("/") + 1;
+  const rescued = `${directory.slice(0, slash)}${RESCUED}${directory.slice(slash + PREFIX.length)}`;
+  call("renameat2", AT.fdcwd, directory, AT.fdcwd, rescued, 0);
+  return rescued;
 }
 
 /**

@@ -46,6 +46,37 @@ eachCaller("nix-build-shell", (bench) => {
     expect(result.stderr).toContain("exec: --: invalid option");
   });
 
+  // [options and operands, what is said]; {kept} is the kept directory, {file} a file
+  test.each([
+    ["--log /nope {kept} true", "/nope does not exist (from --log /nope)"],
+    ["--log /nope --build nix-build", "/nope does not exist (from --log /nope)"],
+    ["--log {file}/below {kept}", "{file}/below does not exist"],
+    ["--pick 2 {kept} true", "--pick needs --build (from --pick 2)"],
+    ["--no-products {kept} true", "--no-products needs --diff"],
+    ["--list x", "--list takes nothing behind it (from x)"],
+    ["--list --keep /q", "--list and --keep do not go together (from --keep /q)"],
+    ["--list --verify {kept}", "--list and --verify do not go together"],
+    ["--list --pick 2 --build nix-build", "--list and --pick do not go together"],
+    ["--verify {kept} true", "--verify enters nothing, and takes no COMMAND (from true)"],
+    ["--verify --keep /q {kept}", "--verify and --keep do not go together"],
+    ["--verify --log {file} {kept}", "--verify and --log do not go together"],
+    ["--drv {file} --build nix-build", "--build and --drv do not go together"],
+    ["--drv /nope", "/nope does not exist (from --drv /nope)"],
+    ["--drv /nope.drv {kept} true", "/nope.drv does not exist (from --drv /nope.drv)"],
+    [`--drv /nix/store/${"0".repeat(32)}-x.drv`, `/nix/store/${"0".repeat(32)}-x.drv does not exist`],
+    ["--drv {file}", "{file} is not a .drv file"],
+    ["--drv {file} --diff", "--diff needs a BUILD_DIR to compare with"],
+    ["--drv {file} --export-patch /q -- true", "--export-patch needs a BUILD_DIR to compare with"],
+  ])("what would be ignored is refused: %s", async (line, said) => {
+    const file = `${bench.folder({ file: "text" })}/file`;
+    const fill = (text: string) => text.replaceAll("{kept}", build.kept()).replaceAll("{file}", file);
+    const temporary = bench.folder();
+    const result = await enter(bench, build, temporary, line.split(" ").map(fill));
+    expectFailure(result, 125, `nix-build-shell: ${fill(said)}`);
+    expect(result.stdout).toBe("");
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
   test("user namespaces are forbidden", async () => {
     const temporary = bench.folder();
     const script = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"';

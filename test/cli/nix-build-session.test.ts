@@ -1,9 +1,9 @@
 /** nix-build-shell without a terminal: commands from standard input, phases, what becomes of changes. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
+import { eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
 import { applet, enter, expectUntouched, failedBuild } from "./nix-builds.ts";
 
 setDefaultTimeout(30_000);
@@ -106,6 +106,65 @@ eachCaller("nix-build-shell without a terminal", (bench) => {
     );
     expect(patch).not.toContain("outside");
     expectFailure(await feed("true", ["--export-patch", `${build.kept()}/x.patch`]), 125, "never written to");
+  });
+
+  test("--export-patch: a FILE that cannot be made is said before the session", async () => {
+    const folder = bench.folder({ old: "precious" });
+    const attempt = async (file: string, word: string) => {
+      const result = await feed("echo ran", ["--export-patch", file]);
+      expectFailure(result, 125, word, `--export-patch ${file}`);
+      expect(result.stdout).toBe("");
+    };
+    await attempt(`${folder}/none/x.patch`, "no such file or directory");
+    await attempt(`${folder}/old`, "is already there");
+    await attempt("/dev/full", "is already there");
+    if (!bench.caller.root) await attempt("/x.patch", "permission denied");
+    expect(readFileSync(`${folder}/old`, "utf8")).toBe("precious");
+    expect(readdirSync(folder)).toEqual(["old"]);
+  });
+
+  test.each(["--diff", "--exact"])(
+    "--export-patch with %s: what goes wrong at the end loses nothing",
+    async (option) => {
+      const temporary = bench.folder();
+      const file = `${bench.folder()}/x.patch`;
+      const argv = [applet(bench), "--store", build.shop().store.root, option, "--export-patch", file, build.kept()];
+      const running = bench.start(argv, { env: { TMPDIR: temporary } });
+      running.write("echo 'int y;' >> sample.c; echo up; read -r line\n");
+      await running.says("up");
+      writeFileSync(file, "another's");
+      running.closeInput();
+      const { code, stderr } = await running.ended;
+      const [rescued = ""] = readdirSync(temporary);
+      expect(rescued).toStartWith("hutch-rescued-");
+      expectSuccess(await feed("true", [], temporary), ""); // which removes what old sessions have left
+      expect(readdirSync(temporary)).toEqual([rescued]);
+      expect(readdirSync(`${temporary}/${rescued}`)).toEqual(["build"]);
+      expect(readFileSync(`${temporary}/${rescued}/build/source/sample.c`, "utf8")).toEndWith("int y;\n");
+      expect(readFileSync(file, "utf8")).toBe("another's");
+      expect(stderr).toBe(
+        `nix-build-shell: the patch is not written: make ${file}: EEXIST file exists; hint: your changes are in ${temporary}/${rescued}/build\n`,
+      );
+      expect(code).toBe(125);
+    },
+  );
+
+  test("--export-patch: a full disk leaves no half patch, and the copy where --keep says", async () => {
+    const mount = bench.caller.root ? ["-m"] : ["-r", "-m"];
+    const folder = bench.folder({ full: { directory: true } });
+    const script = 'cd "$1"; shift; mount -t tmpfs -o size=4k none full || exit; "$@"; echo "$?"; ls -A full';
+    const edit = "for ((i = 0; i < 2000; i++)); do echo 'int many;'; done >> source/sample.c";
+    const options = ["--keep", `${folder}/kept`, "--export-patch", `${folder}/full/x.patch`];
+    const command = [applet(bench), "--store", build.shop().store.root, ...options, build.kept(), "bash", "-c", edit];
+    const unshare = [needs("unshare"), ...mount, "--propagation", "private"];
+    const argv = [...unshare, "sh", "-c", script, "sh", folder, ...command];
+    const temporary = bench.folder();
+    const result = await bench.start(argv, { env: { TMPDIR: temporary } }).ended;
+    expect(result.stdout).toBe("125\n");
+    expect(result.stderr).toContain(`ENOSPC`);
+    expect(result.stderr).toEndWith(`hint: your changes are in ${folder}/kept\n`);
+    expect(readFileSync(`${folder}/kept/source/sample.c`, "utf8")).toEndWith("int many;\n");
+    expect(readdirSync(temporary)).toEqual([]);
   });
 
   test("--list: package, phase, age, size, place", async () => {

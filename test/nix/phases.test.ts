@@ -88,6 +88,28 @@ describe("phase", () => {
     expect(stdout).toEndWith(`7 ${top}/deep 2\n`);
   });
 
+  // bash's words on unwinding differ by how deep the failure is
+  test.each(["false", "(exit 1)", "deep() { local x=1; false; }; deep", "local a=1; eval 'eval false'"])(
+    "a failure of %s says what the build says, and nothing else",
+    (checkPhase) => {
+      prepare({ checkPhase: `echo told; ${checkPhase}` });
+      expect(shell('phase checkPhase; echo "$?"')).toMatchObject({
+        stdout: "Running phase: checkPhase\ntold\n1\n",
+        stderr: "exit handler saw 1\n",
+      });
+    },
+  );
+
+  test("Nix's own messages are left out of the log, by printf or by echo; all else in it stays", () => {
+    const message = '@nix { \\"action\\": \\"setPhase\\" }';
+    const checkPhase = `echo "${message}" >&$NIX_LOG_FD; printf "${message}\\n" >&$NIX_LOG_FD; echo "WARNING: x" >&$NIX_LOG_FD; printf -v y %s 1; printf '%s@nix {\\n' "$y"`;
+    prepare({ checkPhase });
+    expect(shell("phase checkPhase")).toMatchObject({
+      stdout: "Running phase: checkPhase\n1@nix {\n",
+      stderr: "WARNING: x\n",
+    });
+  });
+
   test("--from runs the rest in order and stops at the failure", () => {
     prepare();
     const { stdout } = shell('phase --from unpackPhase; echo "$? $PWD $HUTCH_PHASE"');

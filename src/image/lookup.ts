@@ -70,14 +70,20 @@ export function findRegistryImage(
   return images.findLast((image) => isSame(image) && fits(image, platform));
 }
 
+/** A reference to the disk with its path made absolute by the working directory, the way it is remembered. */
+export function absoluteReference(reference: LocalReference): LocalReference {
+  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
+  return { ...reference, file: `/${pathNames(given).join("/")}` };
+}
+
 /** How a layout or archive on disk is remembered: its place, and what changes when it does. */
 export function localSource(reference: LocalReference): string {
-  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
-  const file = `/${pathNames(given).join("/")}`;
+  const absolute = absoluteReference(reference);
+  const { file } = absolute;
   const watched = reference.kind === "oci" ? `${file}/index.json` : file;
   const stat = statAt(AT_FDCWD, watched);
   if (stat === undefined) throw new HutchError(`${formatReference(reference)}: no such file`, { from: watched });
-  return `${formatReference({ ...reference, file })}#${stat.size}-${stat.mtime}-${stat.ino}`;
+  return `${formatReference(absolute)}#${stat.size}-${stat.mtime}-${stat.ino}`;
 }
 
 /** The image that came from a layout or archive as it is now. */

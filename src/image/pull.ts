@@ -95,7 +95,7 @@ export async function pull(name: string | ImageReference, options: PullOptions):
 }
 
 /** What the store has of an image, unpacked again if only its blobs are left; undefined when it is not whole. */
-async function completeLocally(
+export async function completeLocally(
   record: StoredImage | undefined,
   { store, uid, onEvent }: PullOptions,
 ): Promise<OpenImage | undefined> {

@@ -3,10 +3,9 @@
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
 import { saveImage } from "../image/transfer.ts";
-import { rename } from "../image/store.ts";
-import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, O, openAt } from "../libc/file.ts";
-import { isTerminal, writeAll } from "../libc/files.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
+import { AT_FDCWD, closeFile, O } from "../libc/file.ts";
+import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, last, parseMixed } from "./options.ts";
@@ -39,16 +38,25 @@ export const save: Command = {
   },
 };
 
-/** Write a file that is there whole or not at all. */
+/**
+ * Write a file that is there whole or not at all; what is there and is no file (/dev/null, a FIFO) is written to as it
+ * is. Errors name the user's file, never the temporary one.
+ */
 async function writeWhole(path: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID()}.partial`;
-  const fd = openAt(AT_FDCWD, temporary, O.CREAT | O.EXCL | O.WRONLY, 0o666);
+  const there = pathStatus(path);
+  const whole = typeof there === "number" || there.kind === "file";
+  const target = whole ? `${path}.${crypto.randomUUID()}.partial` : path;
+  const flags = whole ? O.CREAT | O.EXCL | O.WRONLY : O.WRONLY;
+  const fd = rawCall("openat", AT_FDCWD, target, flags | O.CLOEXEC, 0o666);
+  if (fd < 0) throw systemError(`open ${path}`, -fd);
   try {
     for await (const chunk of chunks) writeAll(fd, chunk);
+    if (!whole) return;
     call("fsync", fd);
-    rename(temporary, path);
+    const renamed = rawCall("renameat2", AT_FDCWD, target, AT_FDCWD, path, 0);
+    if (renamed < 0) throw systemError(`write ${path}`, -renamed);
   } catch (error) {
-    rawCall("unlinkat", AT_FDCWD, temporary, 0);
+    if (whole) rawCall("unlinkat", AT_FDCWD, target, 0);
     throw error;
   } finally {
     closeFile(fd);

@@ -64,6 +64,7 @@ function hintAtDirectory(error: unknown, word: string): unknown {
   const { message, from, exitCode } = error;
   const hint = `for the directory here write ./${word}`;
   const detail = { hint, cause: error, ...(from === undefined ? {} : { from }) };
+  if (error instanceof UsageError) return new UsageError(message, detail);
   if (!(error instanceof RegistryError)) return new HutchError(message, { ...detail, exitCode });
   const { status, unreachable } = error;
   return new RegistryError(message, { ...detail, unreachable, ...(status === undefined ? {} : { status }) });
@@ -71,7 +72,6 @@ function hintAtDirectory(error: unknown, word: string): unknown {
 
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
 async function openImage(parsed: Parsed, word: string, readonly: boolean): Promise<ShownRoot> {
-  const { parseReference } = await import("../image/reference.ts");
   const { resolveImage } = await import("../image/resolve.ts");
   const { openLayers } = await import("../image/layers-view.ts");
   const { parsePlatform } = await import("../image/platform.ts");
@@ -79,11 +79,10 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean): Promi
   const { showProgress } = await import("./progress.ts");
   const wanted = last(parsed, "platform");
   const policy = oneOf(parsed, "pull", ["always", "missing", "never"], "missing");
-  const reference = parseReference(word);
   const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
   using progress = showProgress("hutch run");
   const options = { ...imageContext(), policy, platform, onEvent: progress.onEvent };
-  const image = await resolveImage(reference, options).catch((error: unknown) => {
+  const image = await resolveImage(word, options).catch((error: unknown) => {
     throw hintAtDirectory(error, word);
   });
   image.lease.inherit();

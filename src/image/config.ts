@@ -123,7 +123,7 @@ function withoutNul(value: unknown, where: string): string {
 export type ConfigOverrides = {
   /** COMMAND [ARG…] after the image's name; empty is absent. */
   readonly command?: readonly string[];
-  /** `--entrypoint`; "" and [] drop the image's. */
+  /** `--entrypoint`, which drops the image's Cmd too; "" is none at all, [] drops the image's entrypoint alone. */
   readonly entrypoint?: string | readonly string[];
   /** `NAME=VALUE` sets, `NAME` alone removes. */
   readonly env?: readonly string[];
@@ -149,13 +149,18 @@ export type MergedConfig = {
 
 export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** argv by moby's rules: an entrypoint of the user drops the image's Cmd; a command replaces Cmd only. */
+/**
+ * argv by moby's rules (`merge`): an entrypoint of the user drops the image's Cmd, and so does `--entrypoint ""`, which
+ * docker sends as [""] and empties after the merge; an empty list of the library drops the entrypoint alone. A command
+ * replaces Cmd only.
+ */
 function mergeArgs(config: ProcessConfig, overrides: ConfigOverrides): readonly string[] {
   const command = overrides.command?.length ? overrides.command : undefined;
-  if (overrides.entrypoint === undefined) return [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
   const { entrypoint } = overrides;
-  const own = typeof entrypoint === "string" ? (entrypoint === "" ? [] : [entrypoint]) : entrypoint;
-  return [...own, ...(command ?? [])];
+  const own = typeof entrypoint === "string" ? [entrypoint] : entrypoint;
+  const keepsCmd = own === undefined || own.length === 0;
+  const first = own?.length === 1 && own[0] === "" ? [] : (own ?? config.Entrypoint ?? []);
+  return [...first, ...(command ?? (keepsCmd ? config.Cmd : undefined) ?? [])];
 }
 
 /** Later settings replace earlier ones in place; a name without `=` removes. */
@@ -176,7 +181,10 @@ export function mergeEnv(...lists: readonly (readonly string[])[]): string[] {
 export function mergeImageConfig(config: ProcessConfig, overrides: ConfigOverrides = {}): MergedConfig {
   const args = mergeArgs(config, overrides);
   if (args.length === 0) {
-    throw new UsageError("no command specified", { hint: "the image names none either: write it after the image" });
+    const dropped =
+      overrides.entrypoint !== undefined && (config.Entrypoint ?? []).length + (config.Cmd ?? []).length > 0;
+    const why = dropped ? "--entrypoint drops the image's command too" : "the image names none either";
+    throw new UsageError("no command specified", { hint: `${why}: write it after the image` });
   }
   if (args[0] === "") throw new UsageError("the command's name is empty");
   const defaults = [

@@ -52,6 +52,29 @@ export function isPlainServer(error: unknown): boolean {
   return typeof code === "string" && NO_TLS.has(code);
 }
 
+/** What the resolver or the kernel said of a connection, plainly. */
+const FAULTS: Readonly<Record<string, string>> = {
+  ENOTFOUND: "no such host (no network?)",
+  EAI_AGAIN: "no name server answers (no network?)",
+  ECONNREFUSED: "connection refused",
+  ENETUNREACH: "no route to it (no network?)",
+  EHOSTUNREACH: "no route to it (no network?)",
+};
+
+/** The error of a fetch that got no answer. The name that was not found may be a proxy's. */
+export function connectionError(url: URL, error: unknown): RegistryError {
+  const { code, hostname } = error as { code?: unknown; hostname?: unknown };
+  const plain = typeof code === "string" ? FAULTS[code] : undefined;
+  if (plain === undefined) return new RegistryError(`${url.host}: ${text(error)}`, { unreachable: true, cause: error });
+  const elsewhere = typeof hostname === "string" && hostname !== url.hostname && code !== "ECONNREFUSED";
+  const where = elsewhere ? `${url.host}: proxy ${hostname}` : url.host;
+  return new RegistryError(`${where}: ${plain}`, {
+    unreachable: true,
+    cause: error,
+    hint: "an image that is in the store runs without a network: hutch images",
+  });
+}
+
 async function fetchOnce(url: URL, options: SendOptions, authorization: string | undefined): Promise<Response> {
   const { firstByte, method = "GET", body } = options;
   const tls = options.tls(url);
@@ -80,8 +103,8 @@ async function fetchOnce(url: URL, options: SendOptions, authorization: string |
       },
     } as RequestInit);
   } catch (error) {
-    const why = abort.signal.aborted ? `no answer within ${firstByte} ms` : text(error);
-    throw new RegistryError(`${url.host}: ${why}`, { unreachable: true, cause: error });
+    if (!abort.signal.aborted) throw connectionError(url, error);
+    throw new RegistryError(`${url.host}: no answer within ${firstByte} ms`, { unreachable: true, cause: error });
   } finally {
     clearTimeout(timer);
   }

@@ -3,7 +3,7 @@
  * is the way of every second run.
  */
 
-import { HutchError } from "../errors.ts";
+import { HutchError, UsageError } from "../errors.ts";
 import { AT_FDCWD, statAt } from "../libc/file.ts";
 import { hasBlob, readBlob } from "./blobs.ts";
 import { type ImageConfig, parseImageConfig } from "./config.ts";
@@ -11,7 +11,7 @@ import { chainIds, type Digest, splitDigest } from "./digest.ts";
 import type { StoredImage } from "./image-index.ts";
 import { hasLayer } from "./layer-path.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
-import { acceptedPlatforms, choosePlatform, hostPlatform, type Platform } from "./platform.ts";
+import { acceptedPlatforms, choosePlatform, formatPlatform, hostPlatform, type Platform } from "./platform.ts";
 import { pathNames } from "./merged-view.ts";
 import { formatReference, type LocalReference, type RegistryReference } from "./reference.ts";
 import type { Store } from "./store.ts";
@@ -70,14 +70,20 @@ export function findRegistryImage(
   return images.findLast((image) => isSame(image) && fits(image, platform));
 }
 
+/** A reference to the disk with its path made absolute by the working directory, the way it is remembered. */
+export function absoluteReference(reference: LocalReference): LocalReference {
+  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
+  return { ...reference, file: `/${pathNames(given).join("/")}` };
+}
+
 /** How a layout or archive on disk is remembered: its place, and what changes when it does. */
 export function localSource(reference: LocalReference): string {
-  const given = reference.file.startsWith("/") ? reference.file : `${process.cwd()}/${reference.file}`;
-  const file = `/${pathNames(given).join("/")}`;
+  const absolute = absoluteReference(reference);
+  const { file } = absolute;
   const watched = reference.kind === "oci" ? `${file}/index.json` : file;
   const stat = statAt(AT_FDCWD, watched);
   if (stat === undefined) throw new HutchError(`${formatReference(reference)}: no such file`, { from: watched });
-  return `${formatReference({ ...reference, file })}#${stat.size}-${stat.mtime}-${stat.ino}`;
+  return `${formatReference(absolute)}#${stat.size}-${stat.mtime}-${stat.ino}`;
 }
 
 /** The image that came from a layout or archive as it is now. */
@@ -94,8 +100,44 @@ export function findById(store: Store, images: readonly StoredImage[], text: str
   const hex = text.startsWith("sha256:") ? text.slice(7) : text;
   if (!/^[0-9a-f]{4,64}$/.test(hex)) return [];
   const starts = (digest: Digest): boolean => splitDigest(digest).hex.startsWith(hex);
-  return images.filter((image) => {
-    if (starts(image.manifest.digest)) return true;
+  return images.filter((image) => starts(image.manifest.digest) || isOfConfig(store, image, starts));
+}
+
+/** Whether an image's id fits; one that is damaged has none, and must not be in the way of the others. */
+function isOfConfig(store: Store, image: StoredImage, starts: (digest: Digest) => boolean): boolean {
+  try {
     return starts(openImage(store, image).manifest.config.digest);
-  });
+  } catch (error) {
+    if (error instanceof HutchError) return false;
+    throw error;
+  }
+}
+
+/** An id that runs: fewer digits are too easily a name. */
+export const RUNNABLE_ID = /^(sha256:)?([0-9a-f]{12,64})$/;
+
+/**
+ * The image to run by an id of 12 to 64 hexadecimal digits, as lists show it, or `sha256:` and these. undefined for all
+ * else: also for 12 to 63 digits that begin no id here, which may be the name of a repository.
+ * @throws UsageError when the store has no such image (and no repository is called so), several, or another platform
+ */
+export function findRunnable(
+  store: Store,
+  images: readonly StoredImage[],
+  text: string,
+  platform: Platform | undefined,
+): StoredImage | undefined {
+  const [, prefix, hex] = RUNNABLE_ID.exec(text) ?? [];
+  if (hex === undefined) return undefined;
+  const found = findById(store, images, hex);
+  const [first] = found;
+  if (first === undefined) {
+    if (prefix === undefined && hex.length < 64) return undefined;
+    throw new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+  }
+  if (found.some(({ manifest }) => manifest.digest !== first.manifest.digest))
+    throw new UsageError(`${JSON.stringify(text)} begins the id of several images`, { hint: "write more of it" });
+  if (platform !== undefined && !fits(first, platform))
+    throw new UsageError(`image ${text} is not for ${formatPlatform(platform)}`, { from: text });
+  return first;
 }

@@ -7,8 +7,8 @@ import { AT_FDCWD, closeFile, listNames, O, openAt, removeTree, statAt } from ".
 import { type Digest, splitDigest } from "./digest.ts";
 import { readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
-import { findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
-import { type ImageReference, parseReference } from "./reference.ts";
+import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { formatReference, type ImageReference, parseReference, sourcePlace } from "./reference.ts";
 import type { OnEvent } from "./source.ts";
 import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
 
@@ -41,13 +41,20 @@ export function findRecords(store: Store, images: readonly StoredImage[], text: 
     fault = error;
   }
   const byName =
-    reference?.kind === "registry"
-      ? findRegistryImage(images, reference, "any")
-      : images.findLast(({ source }) => source?.startsWith(`${text}#`) === true);
+    reference === undefined
+      ? undefined
+      : reference.kind === "registry"
+        ? findRegistryImage(images, reference, "any")
+        : findPlace(images, formatReference(absoluteReference(reference)));
   if (byName !== undefined) return [byName];
   const byId = findById(store, images, text);
   if (byId.length > 0) return byId;
   throw fault ?? new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+}
+
+/** The image that came from a place on disk, whatever is there by now. */
+function findPlace(images: readonly StoredImage[], place: string): StoredImage | undefined {
+  return images.findLast(({ source }) => source !== undefined && sourcePlace(source) === place);
 }
 
 /** One image by name or id. @throws UsageError when an id means several different ones */
@@ -92,7 +99,8 @@ export async function removeImage(
   return { names, freed: gc === undefined ? undefined : collect(store) };
 }
 
-const nameOf = ({ name, source, manifest }: StoredImage): string => name ?? source?.split("#", 1)[0] ?? manifest.digest;
+const nameOf = ({ name, source, manifest }: StoredImage): string =>
+  name ?? (source === undefined ? manifest.digest : sourcePlace(source));
 
 /**
  * Free what no image needs: blobs, layers, and leavings of killed processes. Images without a name go first; with `all`

@@ -25,6 +25,7 @@ import {
   type LocalReference,
   parseReference,
   type RegistryReference,
+  sourcePlace,
 } from "./reference.ts";
 import { endpointsFor, readCertificates, readRegistries, type RegistryRule } from "./registries.ts";
 import { createRegistrySource } from "./registry.ts";
@@ -94,7 +95,7 @@ export async function pull(name: string | ImageReference, options: PullOptions):
 }
 
 /** What the store has of an image, unpacked again if only its blobs are left; undefined when it is not whole. */
-async function completeLocally(
+export async function completeLocally(
   record: StoredImage | undefined,
   { store, uid, onEvent }: PullOptions,
 ): Promise<OpenImage | undefined> {
@@ -171,10 +172,13 @@ async function pullLocal(reference: LocalReference, options: PullOptions): Promi
   if (known !== undefined) return { image: known, changed: false };
   const stored = await storeLocal(reference, options);
   const image = await nameImage(store, stored, { source }, onEvent);
-  const [place] = source.split("#", 1);
+  const place = sourcePlace(source);
   // The same place as it was before is not found again: forget it.
   const isStale = (other: StoredImage): boolean =>
-    other.name === undefined && other.source !== source && other.source?.startsWith(`${place}#`) === true;
+    other.name === undefined &&
+    other.source !== undefined &&
+    other.source !== source &&
+    sourcePlace(other.source) === place;
   await updateImages(store, (images) => ({ images: images.filter((other) => !isStale(other)), result: undefined }));
   return { image, changed: true };
 }

@@ -102,6 +102,11 @@ export function formatReference(reference: ImageReference): string {
   return `${domain}/${path}${digest === undefined ? `:${tag ?? "latest"}` : `@${digest}`}`;
 }
 
+/** The place of a source (`oci:/dir:name`) without what tells its states apart; a file's name may have a `#` itself. */
+export function sourcePlace(source: string): string {
+  return source.slice(0, source.lastIndexOf("#"));
+}
+
 /** The repository as people write it: without `docker.io/` and `library/`. */
 export function familiarRepository(reference: RegistryReference): string {
   const { domain, path } = reference;

@@ -4,16 +4,26 @@
  */
 
 import { AT_FDCWD, closeFile, O, openAt } from "../libc/file.ts";
+import { HutchError } from "../errors.ts";
 import type { ImageConfig, ProcessConfig } from "./config.ts";
 import type { Digest } from "./digest.ts";
 import { readImages } from "./image-index.ts";
 import { layerPath } from "./layer-path.ts";
 import { createLease, type Lease } from "./lease.ts";
-import { findLocalImage, findRegistryImage, isUnpacked, localSource, openImage, type OpenImage } from "./lookup.ts";
+import {
+  findLocalImage,
+  findRegistryImage,
+  findRunnable,
+  isUnpacked,
+  localSource,
+  openImage,
+  type OpenImage,
+  RUNNABLE_ID,
+} from "./lookup.ts";
 import { createMergedView, readInView } from "./merged-view.ts";
 import type { PullOptions } from "./pull.ts";
 import { type ImageReference, parseReference } from "./reference.ts";
-import { tryAcquire } from "./store.ts";
+import { acquire, tryAcquire } from "./store.ts";
 import { type ExecUser, resolveUser } from "./user.ts";
 import { decodeBytes } from "../bytes.ts";
 
@@ -31,18 +41,39 @@ export type ResolvedImage = Disposable & {
   readonly lease: Lease;
 };
 
-/** Find an image by its name in the store, else pull it by the policy. @throws as pull() */
+/**
+ * Find an image by its id (a string only) or name in the store, else pull it by the policy. An id never asks a registry.
+ * @throws as pull(), UsageError for an id that the store does not have
+ */
 export async function resolveImage(name: string | ImageReference, options: PullOptions): Promise<ResolvedImage> {
+  const byId = typeof name === "string" ? await resolveId(name, options) : undefined;
+  if (byId !== undefined) return byId;
   const reference = typeof name === "string" ? parseReference(name) : name;
   const stored = resolveStored(reference, options);
   if (stored !== undefined) return stored;
   const { pull } = await import("./pull.ts");
-  const { acquire } = await import("./store.ts");
   // Between the pull and the lease another hutch might prune: the lock that pull() takes is taken around both.
   using gc = await acquire(options.store, "gc", "shared", options.onEvent, "hutch prune");
   void gc;
   const { image } = await pull(reference, options);
   return hold(image, options);
+}
+
+/** The image of an id, unpacked again when only its blobs are left; undefined when the word is no id of the store. */
+async function resolveId(text: string, options: PullOptions): Promise<ResolvedImage | undefined> {
+  const { store, platform } = options;
+  if (!RUNNABLE_ID.test(text)) return undefined;
+  using gc = await acquire(store, "gc", "shared", options.onEvent, "hutch prune");
+  void gc;
+  const record = findRunnable(store, readImages(store), text, platform);
+  if (record === undefined) return undefined;
+  const image = openImage(store, record);
+  if (isUnpacked(store, image)) return hold(image, options);
+  const { completeLocally } = await import("./pull.ts");
+  const whole = await completeLocally(record, options);
+  if (whole === undefined)
+    throw new HutchError(`image ${text} is not whole in the store`, { hint: `pull ${record.name ?? "it"} again` });
+  return hold(whole, options);
 }
 
 /** The quick way: no network, no waiting. undefined when the image is not whole or the store is being cleaned. */

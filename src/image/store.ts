@@ -29,6 +29,8 @@ export type Store = {
   readonly leases: string;
 };
 
+const STORE_HINT = "HUTCH_STORE names another place for the store";
+
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** Uid of what is at a path, undefined when nothing is. */
@@ -58,13 +60,15 @@ function parentPath(path: string): string {
   return path.slice(0, Math.max(1, path.lastIndexOf("/")));
 }
 
+/** Make a directory and those above it. A second ENOENT is of a link into nothing, or of a place like /proc. */
 function makeDirectory(path: string, mode: number): void {
-  const result = rawCall("mkdirat", AT_FDCWD, path, mode);
-  if (result === -(ERRNO["ENOENT"] ?? 0)) {
+  let result = rawCall("mkdirat", AT_FDCWD, path, mode);
+  if (result === -(ERRNO["ENOENT"] ?? 0) && path !== "/") {
     makeDirectory(parentPath(path), 0o755);
-    return makeDirectory(path, mode);
+    result = rawCall("mkdirat", AT_FDCWD, path, mode);
   }
-  if (result < 0 && result !== -(ERRNO["EEXIST"] ?? 0)) throw systemError(`mkdir ${path}`, -result);
+  if (result >= 0 || result === -(ERRNO["EEXIST"] ?? 0)) return;
+  throw systemError(`mkdir ${path}`, -result, { hint: STORE_HINT });
 }
 
 /** Open the store at an absolute path, made when it is missing. @throws HutchError when it is somebody else's */

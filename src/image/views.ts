@@ -1,9 +1,10 @@
 /** What commands show of images: rows of tables and shapes of JSON, as data. Pure. */
 
 import { splitDigest } from "./digest.ts";
+import type { StoredImage } from "./image-index.ts";
 import type { OpenImage } from "./lookup.ts";
 import { formatPlatform } from "./platform.ts";
-import { familiarName, familiarRepository, parseReference } from "./reference.ts";
+import { familiarName, familiarRepository, parseReference, sourcePlace } from "./reference.ts";
 import type { PullEvent } from "./source.ts";
 
 /** `12 B`, `3.4 MB`: powers of 1000, at most three figures, as Docker writes them. */
@@ -47,9 +48,12 @@ export function imageSize(image: OpenImage): number {
   );
 }
 
+const placeOf = ({ source }: StoredImage): string | undefined =>
+  source === undefined ? undefined : sourcePlace(source);
+
 /** Repository and tag (or digest) to show; `<none>` without a name. */
 function nameParts({ record }: OpenImage): { repository: string; tag: string } {
-  if (record.name === undefined) return { repository: record.source?.split("#", 1)[0] ?? "<none>", tag: "<none>" };
+  if (record.name === undefined) return { repository: placeOf(record) ?? "<none>", tag: "<none>" };
   const reference = parseReference(record.name);
   if (reference.kind !== "registry") return { repository: record.name, tag: "<none>" };
   return { repository: familiarRepository(reference), tag: reference.digest ?? reference.tag ?? "latest" };
@@ -78,7 +82,7 @@ export function imageJson(image: OpenImage): object {
   const { record, manifest, config } = image;
   return {
     name: record.name ?? null,
-    source: record.source?.split("#", 1)[0] ?? null,
+    source: placeOf(record) ?? null,
     id: manifest.config.digest,
     digest: record.manifest.digest,
     platform: formatPlatform(config.platform),

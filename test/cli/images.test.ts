@@ -1,11 +1,11 @@
 /** hutch pull, images, inspect, rmi, prune, save and load, on the built binary against a registry of our own. */
 
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
-import { imageOf, layerOf } from "../image/helpers/layout.ts";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { startRegistry } from "../image/helpers/registry.ts";
 import { dir, file, tar } from "../image/tar-maker.ts";
-import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
+import { eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
 
 const image = imageOf([layerOf(tar(dir("etc"), file("etc/motd", "hello", { uid: 7, gid: 8 })))], {
   Cmd: ["/bin/sh"],
@@ -76,7 +76,9 @@ eachCaller("images", (bench) => {
       "MANIFEST_UNKNOWN: manifest unknown",
       `${registry.host}/none:1`,
     );
-    expectFailure(await hutch("pull", "127.0.0.1:1/x"), 1, "127.0.0.1:1", "ECONNREFUSED", "127.0.0.1:1/x:latest");
+    const refused = await hutch("pull", "127.0.0.1:1/x");
+    expectFailure(refused, 1, "127.0.0.1:1: connection refused", "127.0.0.1:1/x:latest", "in the store runs without");
+    expect(refused.stderr).not.toContain("ECONNREFUSED");
     expectFailure(await hutch("pull", "Upper/Case"), 2, "must be lower case");
     expectFailure(await hutch("pull"), 2, "IMAGE is missing");
     expectFailure(await hutch("pull", "--platform", "a b", "x"), 2, "invalid platform");
@@ -84,6 +86,62 @@ eachCaller("images", (bench) => {
     expectFailure(await hutch("inspect", "nothing"), 2, 'no image "nothing"');
     expectFailure(await hutch("load", "-i", "/dev/null"), 1, "neither an OCI layout");
     expectFailure(await hutch("save", "-o", "/nonexistent/x", "nothing"), 1, "ENOENT");
+  });
+
+  test("save names the user's file, and writes to what is no file as it is", async () => {
+    const layout = bench.folder();
+    writeLayout(layout, image);
+    const folder = bench.folder({ here: { directory: true }, "closed/x": "" });
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    expect((await hutch("pull", `oci:${layout}`)).code).toBe(0);
+    // Nobody writes in /proc, not even root.
+    for (const path of ["/proc/x.tar", `${folder}/none/x.tar`, `${folder}/closed/x/y.tar`, `${folder}/here`]) {
+      const refused = await hutch("save", "-o", path, `oci:${layout}`);
+      expectFailure(refused, 1, `hutch save: open ${path}: E`);
+      expect(refused.stderr).not.toContain("partial");
+    }
+    const piped = await bench.shell(
+      'mkfifo "$1/fifo" && { "$HUTCH" save -o "$1/fifo" "$2" & cat "$1/fifo" | tar t; }',
+      [folder, `oci:${layout}`],
+      { env },
+    );
+    expectSuccess(piped, /^blobs\/\n[^]*oci-layout\n/);
+    expectSuccess(
+      await bench.shell('"$HUTCH" save -o /dev/null "$1" && test -c /dev/null', [`oci:${layout}`], { env }),
+      "",
+    );
+    expect(readdirSync(folder).toSorted()).toEqual(["closed", "fifo", "here", "store"]);
+  });
+
+  test("a store that cannot be made is one line, at once", async () => {
+    const folder = bench.folder({ dangling: { link: "/nowhere/at/all" } });
+    for (const store of ["/proc/x", `${folder}/dangling`, `${folder}/dangling/x`]) {
+      const env = { HUTCH_STORE: store };
+      expectFailure(await bench.hutch(["images"], { env }), 1, "hutch images: mkdir ", store, "ENOENT", "HUTCH_STORE");
+      expectFailure(await bench.hutch(["run", "x", "y"], { env }), 125, "hutch run: mkdir ", store, "ENOENT");
+    }
+  });
+
+  test("the words that pulled a layout, and the id in the list, inspect, save, run and remove it", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/lay`, image, "box");
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env, cwd: folder });
+    expect((await hutch("pull", "oci:lay:box")).code).toBe(0);
+    const id = image.config.digest.slice(7, 19);
+    expect((await hutch("images")).stdout).toContain(` ${id} `);
+    for (const word of ["oci:lay:box", `oci:${folder}/lay:box`, id, image.config.digest]) {
+      const [inspected] = JSON.parse((await hutch("inspect", word)).stdout) as Listed[];
+      expect(inspected).toMatchObject({ name: null, digest: image.manifest.digest });
+      expectSuccess(await hutch("save", "-o", "saved.tar", word), "");
+      const run = await hutch("run", ...withProbe(bench), "--entrypoint", "/probe", word, "argv0");
+      expectSuccess(run, "/probe\n");
+    }
+    const bare = await hutch("run", "--entrypoint", "", id);
+    expectFailure(bare, 125, "no command specified", "--entrypoint drops the image's command too");
+    expectSuccess(await hutch("rmi", "oci:./lay:box"), `oci:${folder}/lay:box\n`);
+    expectFailure(await hutch("run", image.config.digest, "x"), 125, `no image "${image.config.digest}" in the store`);
   });
 
   test("ids are the layer's own for root, one id with a note otherwise", async () => {

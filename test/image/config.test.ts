@@ -24,6 +24,8 @@ const argv: readonly (readonly [string, ProcessConfig, ConfigOverrides, readonly
   ["entrypoint drops Cmd", { Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: "mine" }, ["mine"]],
   ["entrypoint with command", { Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: "mine", command: ["x"] }, ["mine", "x"]],
   ["empty entrypoint with command", { Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: "", command: ["x"] }, ["x"]],
+  ["empty entrypoint alone in a list", { Cmd: ["a"] }, { entrypoint: [""], command: ["x"] }, ["x"]],
+  ["empty list keeps Cmd", { Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: [] }, ["a"]],
   ["entrypoint as a list", { Cmd: ["a"] }, { entrypoint: ["m", "n"] }, ["m", "n"]],
   ["empty command is none", { Cmd: ["a"] }, { command: [] }, ["a"]],
 ];
@@ -31,9 +33,21 @@ test.each(argv)("argv: %s", (_, config, overrides, expected) => {
   expect(mergeImageConfig(config, overrides).args).toEqual([...expected]);
 });
 
-test("no command is an error, also after an empty entrypoint", () => {
-  expect(() => mergeImageConfig({})).toThrow("no command specified");
-  expect(() => mergeImageConfig({ Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: "" })).toThrow("no command specified");
+test("no command is an error, also after an empty entrypoint, which drops the image's Cmd as docker's does", () => {
+  const refusal = (...args: Parameters<typeof mergeImageConfig>): unknown => {
+    try {
+      return mergeImageConfig(...args);
+    } catch (error) {
+      return error;
+    }
+  };
+  const message = "no command specified";
+  const none = "the image names none either: write it after the image";
+  const dropped = "--entrypoint drops the image's command too: write it after the image";
+  expect(refusal({})).toMatchObject({ message, hint: none });
+  expect(refusal({}, { entrypoint: "" })).toMatchObject({ message, hint: none });
+  expect(refusal({ Cmd: ["a"] }, { entrypoint: "" })).toMatchObject({ message, hint: dropped });
+  expect(refusal({ Entrypoint: ["e"], Cmd: ["a"] }, { entrypoint: "" })).toMatchObject({ message, hint: dropped });
 });
 
 test("environment: defaults, image, user, each name once; HOME last", () => {

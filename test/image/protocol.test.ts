@@ -6,7 +6,7 @@ import { parseToken } from "../../src/image/auth.ts";
 import { bestChallenge, parseChallenges } from "../../src/image/challenge.ts";
 import { authFiles, credentialKeys, parseAuthFile } from "../../src/image/credentials.ts";
 import { chainIds, digestFault, digestOf } from "../../src/image/digest.ts";
-import { isLoopback, parseRetryAfter } from "../../src/image/http.ts";
+import { connectionError, isLoopback, parseRetryAfter } from "../../src/image/http.ts";
 import { isLayerType, MEDIA, parseManifest } from "../../src/image/manifest.ts";
 import {
   acceptedPlatforms,
@@ -311,4 +311,23 @@ test("credential files in their order", () => {
     "/d/config.json",
   ]);
   expect(authFiles({ REGISTRY_AUTH_FILE: "/a", HOME: "/h" }, 5)).toEqual(["/a"]);
+});
+
+test.each([
+  [
+    { code: "ENOTFOUND", hostname: "far.test", message: "getaddrinfo ENOTFOUND far.test" },
+    "no such host (no network?)",
+  ],
+  [{ code: "EAI_AGAIN", hostname: "far.test", message: "x" }, "no name server answers (no network?)"],
+  [{ code: "ECONNREFUSED", message: "ECONNREFUSED: Unable to connect." }, "connection refused"],
+  [{ code: "ENOTFOUND", hostname: "proxy.test", message: "x" }, "proxy proxy.test: no such host (no network?)"],
+])("no connection, plainly: %o", (cause, message) => {
+  const error = connectionError(new URL("https://far.test:5000/v2/"), cause);
+  expect(error).toMatchObject({ message: `far.test:5000: ${message}`, unreachable: true, cause });
+  expect(error.hint).toContain("runs without a network");
+});
+
+test("other failures of a connection keep their own words and have no hint", () => {
+  const error = connectionError(new URL("https://far.test/v2/"), { code: "CERT_HAS_EXPIRED", message: "expired" });
+  expect(error).toMatchObject({ message: "far.test: CERT_HAS_EXPIRED: expired", unreachable: true, hint: undefined });
 });

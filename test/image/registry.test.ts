@@ -225,7 +225,9 @@ test("proxies are used for others' registries, with NO_PROXY, and never for this
     expect(await pullThrough("far.test:5000/test")).toContain("pulled sha256:");
     expect(new Set(asked)).toEqual(new Set(["far.test:5000"]));
     asked.length = 0;
-    expect(await pullThrough("far.test:5000/test:2", { NO_PROXY: "far.test" })).toContain("ENOTFOUND");
+    expect(await pullThrough("far.test:5000/test:2", { NO_PROXY: "far.test" })).toContain(
+      "far.test:5000: no such host (no network?)",
+    );
     expect(await pullThrough(`${registry.host}/test`)).toContain("pulled sha256:");
     expect(asked).toEqual([]);
     proxy.close();

@@ -1,7 +1,7 @@
 /** The store under several processes, under SIGKILL, and with things gone wrong in it. */
 
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { blobPath } from "../../src/image/blobs.ts";
 import { readImages } from "../../src/image/image-index.ts";
@@ -213,4 +213,14 @@ test("where the store is", () => {
   const place = scratch();
   Bun.spawnSync(["chown", "65534", place]);
   expect(() => openStore(place)).toThrow("belongs to user 65534");
+});
+
+test("a store that cannot be made is an error that names the place, not a loop", () => {
+  const place = scratch();
+  const link = join(place, "dangling");
+  symlinkSync("/nowhere/at/all", link);
+  writeFileSync(join(place, "file"), "");
+  const bad = ["/proc/x", "/proc/x/y/z", link, join(link, "x"), join(link, "x/y"), join(place, "file/x")];
+  for (const path of bad) expect(() => openStore(path), path).toThrow(/^mkdir .*: (ENOENT|ENOTDIR) /);
+  expect(openStore(join(place, "a/b/c")).root).toBe(join(place, "a/b/c"));
 });

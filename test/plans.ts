@@ -170,7 +170,7 @@ export const SPECS: Readonly<Record<string, Spec>> = {
       args: ["/bin/app", "--flag", "two words"],
       argv0: "app",
       env: ["A=1"],
-      cwd: inside("/work/dir"),
+      cwd: inside("/jobs/dir"),
       uid: 0,
       gid: 0,
       rlimits: [
@@ -189,7 +189,7 @@ export const SPECS: Readonly<Record<string, Spec>> = {
     words: {
       hostname: "--hostname box",
       domainname: "--domainname example.org",
-      cwd: "-w /work/dir",
+      cwd: "-w /jobs/dir",
       timeOffsets: "--time-offset monotonic=-5,boottime=3600",
       capabilities: "--cap-drop ALL",
       preserveFds: "--preserve-fds 2",

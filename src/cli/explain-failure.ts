@@ -1,5 +1,5 @@
 /**
- * `hutch explain-failure REPORT [OUTPUT]` (descriptors): what the launcher turns into when a step has failed, or at the
+ * `hutch explain-failure REPORT OUTPUT|- LABEL` (descriptors, and what the error is said to come from): what the launcher turns into when a step has failed, or at the
  * end when the outcome is wanted as JSON. Not for people.
  */
 
@@ -20,7 +20,7 @@ export const explain: Command = {
   main: ([word, output]) => {
     const report = descriptor(word);
     call("lseek", report, 0, 0);
-    if (output === undefined) throw decodeFailure(readAll(report));
+    if (output === undefined || output === "-") throw decodeFailure(readAll(report));
     const result = decodeReport(readAll(report));
     try {
       writeAll(descriptor(output), encodeBytes(formatOutcome(result)));

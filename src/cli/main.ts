@@ -16,7 +16,8 @@ export async function main(): Promise<number> {
     const applet = APPLETS.includes(name) ? name : undefined;
     const [word, rest] = applet === undefined ? [args[0], args.slice(1)] : [applet, args];
     const entry = word !== undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
-    label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
+    if (word === "explain-failure") label = rest[2] ?? label;
+    else label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
     passesStatus = entry?.passesStatus === true;
     if (!isHardened())
       throw new HutchError("this build lacks the flags that keep foreign code out", {
@@ -41,7 +42,7 @@ export async function main(): Promise<number> {
       const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
       throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
     }
-    return await (await entry.load()).main(rest, self);
+    return await (await entry.load()).main(rest, { ...self, label });
   } catch (error) {
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;

@@ -51,7 +51,7 @@ export function parseVolume({ value, words }: Occurrence, cwd: string): Mount {
 }
 
 const TMPFS_OPTIONS: Readonly<Record<string, RegExp>> = {
-  size: /^\d+[kmg%]?$/i,
+  size: /^\d{1,12}[kmg%]?$/i,
   mode: /^[0-7]{1,4}$/,
   nr_inodes: /^\d+[kmg]?$/i,
 };

@@ -20,6 +20,8 @@ import type { TerminalSettings } from "./terminal.ts";
 export interface Self {
   readonly executable: string;
   readonly argv: readonly string[];
+  /** What errors are said to come from: `hutch run`. */
+  readonly label?: string;
 }
 
 /** A descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */
@@ -133,7 +135,8 @@ function launcherImage(
       ...self.argv,
       "explain-failure",
       String(report),
-      ...(output === undefined ? [] : [String(output)]),
+      output === undefined ? "-" : String(output),
+      self.label ?? "hutch",
     ],
   };
   const account = outputFd !== undefined || state !== undefined;

@@ -17,8 +17,10 @@ import { isErrno, linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
-/** Gather what `plan` must know for this Spec. @throws UsageError when asked-for id ranges do not exist. */
-export function gatherFacts(spec: Spec): HostFacts {
+/**
+ * Gather what `plan` must know for this Spec. `needed` is a path that the launcher must still see when it has failed.
+ * @throws UsageError when asked-for id ranges do not exist. */
+export function gatherFacts(spec: Spec, needed?: string): HostFacts {
   const uid = rawCall("geteuid");
   const gid = rawCall("getegid");
   const root = uid === 0 && inInitialUserNamespace();
@@ -47,12 +49,18 @@ export function gatherFacts(spec: Spec): HostFacts {
     groups: callerGroups(),
     landlock: Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION)),
     terminal: hasTerminal(),
-    workspace: ["/tmp", "/run", "/mnt", "/var"].find((path) => kindOf(path) === "directory") ?? "/tmp",
+    workspace: findWorkspace(needed),
     kinds,
     owners,
     mountsBelow: from.kind === "overlay" ? mountsBelow(from.lower) : new Map(),
     nofile: callerNofile(),
   };
+}
+
+/** A directory to cover while the root is assembled; not one that hides what is needed. */
+function findWorkspace(needed = ""): string {
+  const free = (path: string) => kindOf(path) === "directory" && !needed.startsWith(`${path}/`);
+  return ["/tmp", "/run", "/mnt", "/var"].find(free) ?? "/tmp";
 }
 
 function kindOf(path: string): string | undefined {

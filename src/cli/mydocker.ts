@@ -35,7 +35,7 @@ export const mydocker: Command = {
       throw new UsageError(`unknown option ${image}`, { hint: `${USAGE}; for options use hutch run` });
     if (command === undefined || command === "") throw new UsageError("COMMAND is missing", { hint: USAGE });
     const prepared = await prepare(image, [command, ...args], required);
-    return launch(planFor(prepared.spec), self, { held: prepared.held });
+    return launch(planFor(prepared.spec, self), self, { held: prepared.held });
   },
 };
 

@@ -2,7 +2,7 @@
 
 import type { ArgsDef } from "citty";
 import { gatherFacts } from "../host.ts";
-import { launch } from "../launch/launch.ts";
+import { launch, type Self } from "../launch/launch.ts";
 import type { State } from "../launch/supervise.ts";
 import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
@@ -17,8 +17,8 @@ import { parseRun, type RunRequest, runSpec } from "./run-spec.ts";
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 
 /** Spec → Plan for this machine. @throws UsageError when the Spec breaks a rule */
-export function planFor(spec: Spec): Plan {
-  const host = gatherFacts(spec);
+export function planFor(spec: Spec, self?: Self): Plan {
+  const host = gatherFacts(spec, self?.argv.at(-1)); // a script that bun must find again to explain a failure
   validate(spec, host);
   return plan(spec, host);
 }
@@ -46,7 +46,7 @@ export const run: Command = {
     const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
     const start = async (outputFd?: number) => {
       const { spec, held } = await runSpec(request);
-      const made = planFor(spec);
+      const made = planFor(spec, self);
       const state = await enlisted(request, made);
       return launch(made, self, { held, parent, outputFd, state });
     };

@@ -109,6 +109,8 @@ const SHOWS: Readonly<Record<string, RegExp>> = {
 const FORGIVEN: ReadonlySet<string> = new Set([
   // PID 1 leads a session of its own already, or stays in the caller\'s group: only signals to the group come twice then.
   "launcher: setpgid",
+  // Where the program that explains a failure starts.
+  "launcher: chdir",
   // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
   ...["launcher: prctl", "hold-ids: prctl", "hold-ids: ppoll", "launcher: close_range", "launcher: kill"],
   // The report of a failure that does not happen, and signals that nobody sends.

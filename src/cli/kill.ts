@@ -3,7 +3,7 @@
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
 import { call } from "../libc/call.ts";
-import { SIGNAL_NAMES } from "../libc/constants.ts";
+import { signalNumber } from "../libc/signal.ts";
 import type { Command } from "./command.ts";
 import { has, last, parseMixed } from "./options.ts";
 import { print } from "./report.ts";
@@ -19,18 +19,6 @@ const OPTIONS = {
   help: { type: "boolean", description: "show this" },
 } as const satisfies ArgsDef;
 
-/** Number of a signal given as kill(1) takes it: `9`, `KILL`, `sigkill`. @throws UsageError */
-export function parseSignal(word: string, from: string): number {
-  if (/^\d{1,2}$/.test(word)) {
-    const number = Number(word);
-    if (number >= 1 && number <= 64) return number;
-  }
-  const upper = word.toUpperCase();
-  const number = SIGNAL_NAMES.indexOf(upper.startsWith("SIG") ? upper : `SIG${upper}`);
-  if (number < 1) throw new UsageError(`unknown signal ${JSON.stringify(word)}`, { from });
-  return number;
-}
-
 export const kill: Command = {
   main: async (argv) => {
     const parsed = parseMixed(OPTIONS, argv);
@@ -40,7 +28,7 @@ export const kill: Command = {
       return 0;
     }
     const given = last(parsed, "signal");
-    const signal = parseSignal(given?.value ?? "TERM", given?.words ?? "default");
+    const signal = signalNumber(given?.value ?? "TERM", given?.words ?? "default");
     const [name, stray] = parsed.operands;
     if (name === undefined || stray !== undefined)
       throw new UsageError(name === undefined ? "NAME is missing" : `unexpected ${stray}`, {

@@ -7,7 +7,8 @@
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
 import { call } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, O, openAt, writeAll } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, O, openAt } from "../libc/file.ts";
+import { writeAll } from "../libc/files.ts";
 import { streamFile } from "./blobs.ts";
 import { decompress, sniffCompression } from "./decompress.ts";
 import { createHasher, type Digest, digestOf } from "./digest.ts";

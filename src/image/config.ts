@@ -4,6 +4,7 @@
  */
 
 import { HutchError, UsageError } from "../errors.ts";
+import { canonicalSignal } from "../libc/signal.ts";
 import { type Digest, parseDigest } from "./digest.ts";
 import {
   asObject,
@@ -15,7 +16,6 @@ import {
   parseJsonObject,
 } from "./json.ts";
 import type { Platform } from "./platform.ts";
-import { canonicalSignal } from "./signal.ts";
 
 /** The `config` member: what to run. Absent members are undefined; null reads as absent. */
 export type ProcessConfig = {

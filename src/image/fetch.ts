@@ -3,7 +3,8 @@
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
 import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, O, openAt, statAt, writeAll } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
+import { writeAll } from "../libc/files.ts";
 import { blobPath, hasBlob, verifyBytes } from "./blobs.ts";
 import { createHasher, type Digest, splitDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";

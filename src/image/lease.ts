@@ -4,7 +4,8 @@
  */
 
 import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock, writeAll } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock } from "../libc/file.ts";
+import { writeAll } from "../libc/files.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import type { Store } from "./store.ts";
 

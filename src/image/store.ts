@@ -15,8 +15,8 @@
 import { HutchError, UsageError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { ERRNO } from "../libc/errno.ts";
-import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock, writeAll } from "../libc/file.ts";
-import { pathStatus } from "../libc/files.ts";
+import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
+import { writeAll, pathStatus } from "../libc/files.ts";
 import type { OnEvent } from "./source.ts";
 
 export type Store = {

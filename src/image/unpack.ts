@@ -7,7 +7,8 @@
 import { HutchError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { ERRNO } from "../libc/errno.ts";
-import { byteLength, closeFile, O, openAt, openBeneath, S_IF, type Stat, writeAll } from "../libc/file.ts";
+import { byteLength, closeFile, O, openAt, openBeneath, S_IF, type Stat } from "../libc/file.ts";
+import { writeAll } from "../libc/files.ts";
 import { applyToFd, applyToName, type Attributes, type IdMode } from "./attributes.ts";
 import { createLayerTree } from "./layer-tree.ts";
 import { joinPath, type MergedView, NotDirectoryError, pathNames, readLinkIn, splitPath } from "./merged-view.ts";

@@ -4,45 +4,41 @@
  */
 
 import { decodeBytes, encodeBytes } from "../bytes.ts";
-import { call, rawCall, systemError } from "./call.ts";
+import { ARCH, call, rawCall, systemError } from "./call.ts";
+import * as c from "./constants.ts";
 import { ERRNO } from "./errno.ts";
+import { openDirectoryNames } from "./files.ts";
 
-/** Flags of open(2); O_DIRECTORY and O_NOFOLLOW differ on aarch64 (asm/fcntl.h). */
-const arm = process.arch === "arm64";
+export const AT_FDCWD = c.AT_FDCWD;
+
+/** Flags of open(2), those of this machine. */
 export const O = {
-  RDONLY: 0,
-  WRONLY: 1,
-  RDWR: 2,
-  CREAT: 0o100,
-  EXCL: 0o200,
-  TRUNC: 0o1000,
+  RDONLY: c.O_RDONLY,
+  WRONLY: c.O_WRONLY,
+  RDWR: c.O_RDWR,
+  CREAT: c.O_CREAT,
+  EXCL: c.O_EXCL,
+  TRUNC: c.O_TRUNC,
   APPEND: 0o2000,
-  NONBLOCK: 0o4000,
-  DIRECTORY: arm ? 0o40000 : 0o200000,
-  NOFOLLOW: arm ? 0o100000 : 0o400000,
-  CLOEXEC: 0o2000000,
-  PATH: 0o10000000,
+  NONBLOCK: c.O_NONBLOCK,
+  DIRECTORY: c.openFlags[ARCH].O_DIRECTORY,
+  NOFOLLOW: c.openFlags[ARCH].O_NOFOLLOW,
+  CLOEXEC: c.O_CLOEXEC,
+  PATH: c.O_PATH,
 } as const;
 
 /** File types of st_mode (inode(7)). */
 export const S_IF = {
-  MT: 0o170000,
+  MT: c.S_IFMT,
   FIFO: 0o010000,
-  CHR: 0o020000,
-  DIR: 0o040000,
+  CHR: c.S_IFCHR,
+  DIR: c.S_IFDIR,
   BLK: 0o060000,
-  REG: 0o100000,
-  LNK: 0o120000,
+  REG: c.S_IFREG,
+  LNK: c.S_IFLNK,
 } as const;
 
-export const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
-const AT_REMOVEDIR = 0x200;
-const AT_EMPTY_PATH = 0x1000;
-
-const RESOLVE_NO_XDEV = 1;
-const RESOLVE_NO_MAGICLINKS = 2;
-const RESOLVE_NO_SYMLINKS = 4;
 const RESOLVE_BENEATH = 8;
 
 /** What statx(2) tells of a file. Times in nanoseconds since 1970. */
@@ -75,7 +71,7 @@ export function openBeneath(root: number, path: string, flags: number): number {
   const how = new BigUint64Array([
     BigInt(flags | O.CLOEXEC),
     0n,
-    BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV),
+    BigInt(RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS | c.RESOLVE_NO_MAGICLINKS | c.RESOLVE_NO_XDEV),
   ]);
   const result = rawCall("openat2", root, path === "" ? "." : path, how, 24);
   if (result !== -(ERRNO["ENOSYS"] ?? 0)) return result;
@@ -106,7 +102,7 @@ export function closeFile(fd: number): void {
 /** statx(2) of `name` in `directory` without following it; "" is the descriptor itself. undefined when absent. */
 export function statAt(directory: number, name: string): Stat | undefined {
   const buffer = new Uint8Array(256);
-  const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
+  const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? c.AT_EMPTY_PATH : 0);
   const path = name === "" ? new Uint8Array(1) : name;
   const result = rawCall("statx", directory, path, flags, 0x7ff, buffer);
   if (result === -(ERRNO["ENOENT"] ?? 0) || result === -(ERRNO["ENOTDIR"] ?? 0)) return undefined;
@@ -143,12 +139,6 @@ export function setTimes(directory: number, name: string, atime: bigint, mtime: 
   const bytes = new Uint8Array(times.buffer);
   if (name === "") call("utimensat", directory, null, bytes, 0);
   else call("utimensat", directory, name, bytes, AT_SYMLINK_NOFOLLOW);
-}
-
-/** Write all of `bytes` to a descriptor. @throws SystemError */
-export function writeAll(fd: number, bytes: Uint8Array): void {
-  let rest = bytes;
-  while (rest.byteLength > 0) rest = rest.subarray(call("write", fd, rest, rest.byteLength));
 }
 
 /** Read a whole file by descriptor, at most `limit` bytes. Returns undefined when there is more. @throws SystemError */
@@ -211,19 +201,8 @@ export function setXattr(directory: number, name: string, attribute: string, val
 
 /** Names in a directory (open for reading), without "." and "..". @throws SystemError */
 export function listNames(directory: number): string[] {
-  const names: string[] = [];
-  const buffer = new Uint8Array(65536);
-  const view = new DataView(buffer.buffer);
   call("lseek", directory, 0, 0);
-  for (;;) {
-    const length = call("getdents64", directory, buffer, buffer.byteLength);
-    if (length === 0) return names;
-    for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
-      const start = at + 19;
-      const name = decodeBytes(buffer.slice(start, buffer.indexOf(0, start)));
-      if (name !== "." && name !== "..") names.push(name);
-    }
-  }
+  return openDirectoryNames(directory);
 }
 
 /**
@@ -251,16 +230,12 @@ export function removeTree(directory: number, name: string, device?: string): vo
   } finally {
     closeFile(fd);
   }
-  call("unlinkat", directory, name, AT_REMOVEDIR);
+  call("unlinkat", directory, name, c.AT_REMOVEDIR);
 }
-
-const LOCK_SH = 1;
-const LOCK_EX = 2;
-const LOCK_NB = 4;
 
 /** flock(2) without waiting: true when the lock is held now, false when another holds it. @throws SystemError */
 export function tryLock(fd: number, mode: "shared" | "exclusive"): boolean {
-  const result = rawCall("flock", fd, (mode === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB);
+  const result = rawCall("flock", fd, (mode === "shared" ? c.LOCK_SH : c.LOCK_EX) | c.LOCK_NB);
   if (result === -(ERRNO["EAGAIN"] ?? 0)) return false;
   if (result < 0) throw systemError("flock", -result);
   return true;

@@ -13,12 +13,12 @@ function compile(output: string, source: string, ...flags: readonly string[]): s
 
 /** A program that needs libone.so, which needs libtwo.so, both found by $ORIGIN. */
 function programWithLibraries(folder: string): string {
-  const library = ["-shared", "-fPIC", "-Wl,-rpath,$ORIGIN"];
-  compile(`${folder}/libtwo.so`, "int two(void) { return 2; }", ...library);
+  const shared = ["-shared", "-fPIC", "-Wl,-rpath,$ORIGIN"];
+  compile(`${folder}/libtwo.so`, "int two(void) { return 2; }", ...shared);
   compile(
     `${folder}/libone.so`,
     "int two(void); int one(void) { return two() - 1; }",
-    ...library,
+    ...shared,
     `-L${folder}`,
     "-ltwo",
   );

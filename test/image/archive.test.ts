@@ -1,7 +1,7 @@
 /** Hostile layouts and archives: refused, with the store and what lies beside it unchanged. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { openArchive } from "../../src/image/archive.ts";
 import { digestOf } from "../../src/image/digest.ts";
@@ -9,7 +9,7 @@ import { pull } from "../../src/image/pull.ts";
 import { loadImage } from "../../src/image/transfer.ts";
 import { failure } from "./helpers/failure.ts";
 import { imageOf, layerOf, writeLayout } from "./helpers/layout.ts";
-import { chunks, listTree, removeScratch, run, scratch } from "./helpers/stack.ts";
+import { chunks, guardIn, listTree, removeScratch, run, scratch } from "./helpers/stack.ts";
 import { freshStore } from "./helpers/stores.ts";
 import { file, link, type Made, tar } from "./tar-maker.ts";
 
@@ -19,9 +19,7 @@ let work = "";
 let guard = "";
 beforeAll(() => {
   work = scratch();
-  guard = join(work, "guard");
-  mkdirSync(guard);
-  writeFileSync(join(guard, "victim"), "untouched");
+  guard = guardIn(work);
 });
 afterAll(removeScratch);
 

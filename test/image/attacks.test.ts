@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { applyLayer } from "../../src/image/apply.ts";
@@ -13,7 +13,7 @@ import { digestOf } from "../../src/image/digest.ts";
 import { createMergedView, readInView } from "../../src/image/merged-view.ts";
 import { AT_FDCWD, closeFile, getXattr, O, openAt } from "../../src/libc/file.ts";
 import { failure } from "./helpers/failure.ts";
-import { chunks, listTree, run, scratch, unpackStack, removeScratch } from "./helpers/stack.ts";
+import { chunks, guardIn, listTree, run, scratch, unpackStack, removeScratch } from "./helpers/stack.ts";
 import { base256, concat, dir, entry, file, hard, header, link, type Made, tar } from "./tar-maker.ts";
 
 type Layer = readonly (Made | Uint8Array)[];
@@ -27,9 +27,7 @@ let work = "";
 let guard = "";
 beforeAll(() => {
   work = scratch();
-  guard = join(work, "guard");
-  mkdirSync(guard);
-  writeFileSync(join(guard, "victim"), "untouched");
+  guard = guardIn(work);
 });
 afterAll(removeScratch);
 

@@ -9,7 +9,7 @@ import {
   withHome,
 } from "../../src/image/config.ts";
 import { digestOf } from "../../src/image/digest.ts";
-import { canonicalSignal, signalNumber } from "../../src/image/signal.ts";
+import { canonicalSignal, signalNumber } from "../../src/libc/signal.ts";
 import { resolveUser } from "../../src/image/user.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));

@@ -40,6 +40,11 @@ function listing(directory: string): string {
   return stdout.split("\n").toSorted().join("\n");
 }
 
+/** Run a shell script where its mounts are its own. */
+function runWithMounts(script: string, ...args: readonly string[]) {
+  return run(["unshare", "-rm", "--propagation", "private", "sh", "-c", script, "sh", ...args]);
+}
+
 describe("copyTree", () => {
   test("types, modes, times to the nanosecond, hard links, links, fifos, odd names", async () => {
     const { from, to } = fresh();
@@ -171,21 +176,7 @@ describe("copyTree", () => {
       const [from, to] = process.argv.slice(-2);
       await copyTree(from, to + "/copy").then(() => console.log("done"), (e) => console.log(e.message, "|", e.hint));`;
     const script = 'mount -t tmpfs -o size=1m none "$1" && "$2" -e "$3" "$4" "$1" && ls "$1" && echo end';
-    const command = [
-      "unshare",
-      "-rm",
-      "--propagation",
-      "private",
-      "sh",
-      "-c",
-      script,
-      "sh",
-      to,
-      process.execPath,
-      program,
-      from,
-    ];
-    const { stdout, stderr } = run(command);
+    const { stdout, stderr } = runWithMounts(script, to, process.execPath, program, from);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^copy .*\/from to .*\/copy: disk full \| set TMPDIR .*\nend\n$/);
   });
@@ -244,21 +235,7 @@ describe("removeTree", () => {
     const program = `const { removeTree } = await import(${JSON.stringify(module)});
       try { removeTree(process.argv.at(-1)); console.log("removed"); } catch (e) { console.log(e.message); }`;
     const script = 'mount --bind "$1" "$2/mounted" && "$3" -e "$4" "$2"';
-    const command = [
-      "unshare",
-      "-rm",
-      "--propagation",
-      "private",
-      "sh",
-      "-c",
-      script,
-      "sh",
-      to,
-      from,
-      process.execPath,
-      program,
-    ];
-    const { stdout, stderr } = run(command);
+    const { stdout, stderr } = runWithMounts(script, to, from, process.execPath, program);
     expect(stderr).toBe("");
     expect(stdout).toContain("something is mounted here");
     expect(fs.readdirSync(to)).toEqual(["precious"]);

@@ -1,6 +1,6 @@
 /** Layers unpacked as the store does it, and what overlayfs shows of them. */
 
-import { mkdirSync, mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyLayer } from "../../../src/image/apply.ts";
@@ -21,6 +21,14 @@ export function scratch(): string {
   const path = mkdtempSync(join(tmpdir(), "hutch-image-"));
   made.push(path);
   return path;
+}
+
+/** A directory whose file must stay as it is, whatever is tried beside it. */
+export function guardIn(directory: string): string {
+  const guard = join(directory, "guard");
+  mkdirSync(guard);
+  writeFileSync(join(guard, "victim"), "untouched");
+  return guard;
 }
 
 /** Remove all that {@link scratch} has made: for afterAll. */

@@ -61,7 +61,7 @@ function programError(path: string, problem: Problem): ProgramError {
   if (problem === "not-a-file") return new ProgramError("not-executable", `${path}: not a regular file`);
   if (problem === "denied") {
     return new ProgramError("not-executable", `${path}: permission denied`, {
-      hint: "its libraries cannot be found without reading it",
+      hint: "finding it and its libraries takes searching its directory and reading the file",
     });
   }
   return new ProgramError("not-executable", `${path}: not executable`, { hint: `chmod +x ${path}` });

@@ -30,8 +30,11 @@ export function isImageName(word: string): boolean {
   return word !== "scratch" && !word.startsWith("/") && !/^\.\.?(\/|$)/.test(word);
 }
 
-/** Open ROOT: a directory when it looks like a path, `scratch`, else an image, pulled when it must be. */
-export async function openRoot(parsed: Parsed, word: string, cwd: string): Promise<ShownRoot> {
+/**
+ * Open ROOT: a directory when it looks like a path, `scratch`, else an image, pulled when it must be.
+ * @param rememberFor milliseconds for which a registry without an answer is not asked again
+ */
+export async function openRoot(parsed: Parsed, word: string, cwd: string, rememberFor = 0): Promise<ShownRoot> {
   const readonly = last(parsed, "read-only");
   const writable = last(parsed, "writable");
   if (readonly !== undefined && writable !== undefined)
@@ -46,7 +49,7 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string): Promi
   }
   if (isImageName(word)) {
     if (writable !== undefined) throw new UsageError("an image cannot be written to", { from: `--writable ${word}` });
-    return await openImage(parsed, word, readonly !== undefined);
+    return await openImage(parsed, word, readonly !== undefined, rememberFor);
   }
   const path = hostPath(word, cwd, word);
   const inside = { read: (name: string) => readTextInside(path, name) ?? "", look: directoryView(path), held: [] };
@@ -71,7 +74,7 @@ function hintAtDirectory(error: unknown, word: string): unknown {
 }
 
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
-async function openImage(parsed: Parsed, word: string, readonly: boolean): Promise<ShownRoot> {
+async function openImage(parsed: Parsed, word: string, readonly: boolean, rememberFor: number): Promise<ShownRoot> {
   const { resolveImage } = await import("../image/resolve.ts");
   const { openLayers } = await import("../image/layers-view.ts");
   const { parsePlatform } = await import("../image/platform.ts");
@@ -81,7 +84,7 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean): Promi
   const policy = oneOf(parsed, "pull", ["always", "missing", "never"], "missing");
   const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
   using progress = showProgress("hutch run");
-  const options = { ...imageContext(), policy, platform, onEvent: progress.onEvent };
+  const options = { ...imageContext(), policy, platform, rememberFor, onEvent: progress.onEvent };
   const image = await resolveImage(word, options).catch((error: unknown) => {
     throw hintAtDirectory(error, word);
   });

@@ -1,6 +1,7 @@
 /** Registries that gave no answer, remembered for a while so that offline runs do not wait each time. */
 
 import { join } from "node:path";
+import { HutchError } from "../errors.ts";
 import { readFileBounded, type Store, writeFileAtomic } from "./store.ts";
 import { RegistryError } from "./registry-error.ts";
 
@@ -28,9 +29,13 @@ export function refuseUnreachable(store: Store, domain: string, within: number):
   throw new RegistryError(`${domain}: gave no answer ${Math.round(age / 1000)} s ago`, { unreachable: true });
 }
 
-/** Note that the registry gave no answer just now. */
+/** Note that the registry gave no answer just now. Where that cannot be noted (a full disk), it is asked again. */
 export function rememberUnreachable(store: Store, domain: string): void {
-  writeFileAtomic(store, pathOf(store), JSON.stringify({ ...recall(store), [domain]: Date.now() }));
+  try {
+    writeFileAtomic(store, pathOf(store), JSON.stringify({ ...recall(store), [domain]: Date.now() }));
+  } catch (error) {
+    if (!(error instanceof HutchError)) throw error;
+  }
 }
 
 /** Note that it answers again. */

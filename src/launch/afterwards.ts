@@ -14,6 +14,7 @@ import * as c from "../libc/constants.ts";
 import { readAll } from "../libc/files.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import { Assembler, at, content } from "./assembler.ts";
+import { askWitness, makeWitness } from "./group.ts";
 import { field, SIGINFO } from "./processes.ts";
 import type { Place, Program } from "./program.ts";
 
@@ -76,27 +77,20 @@ function closeAllBut(asm: Assembler, keep: readonly number[]): void {
 /** Wait for the child's end, passing signals on meanwhile; `status` gets its exit status, or 128 + the signal. */
 function waitFor(asm: Assembler, child: Place, status: Place): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
-  const [signal, code, self, stopped] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
-  const [loop, changed, terminal, forward, resumed] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.label()];
+  const [signal, code, self] = [asm.cell(), asm.cell(), asm.cell()];
+  const [loop, changed, sentToAll, forward] = [asm.label(), asm.label(), asm.label(), asm.label()];
   const [stop, exited, done] = [asm.label(), asm.label(), asm.label()];
   asm.call("getpid", [], { result: self });
+  const witness = makeWitness(asm, self);
   asm.place(loop);
   asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, changed);
   field(asm, info, SIGINFO.code, code);
-  asm.ifEqual(content(code), c.SI_KERNEL, terminal);
-  asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
-  asm.jump(forward);
+  askWitness(asm, witness, signal, sentToAll);
+  asm.ifDifferent(content(code), c.SI_KERNEL, forward);
 
-  // What continues the group after a stop by the terminal has continued the launcher too.
-  asm.place(resumed);
-  asm.ifEqual(content(stopped), 0, forward);
-  asm.set(stopped, 0);
-  asm.jump(loop);
-
-  // The terminal has sent it to the whole group, the launcher among them.
-  asm.place(terminal);
-  asm.set(stopped, content(signal));
+  // The launcher has had it as well.
+  asm.place(sentToAll);
   asm.ifEqual(content(signal), c.SIGNALS.SIGTSTP, stop);
   asm.jump(loop);
 

@@ -10,9 +10,9 @@ import type { Place } from "./program.ts";
 export const SIGINFO = { code: 8, pid: 16, status: 24, size: 128 } as const;
 
 /** pipe2(2) writes two ints: take them apart into two cells. */
-export function makePipe(asm: Assembler, read: Place, write: Place): void {
+export function makePipe(asm: Assembler, read: Place, write: Place, flags = 0): void {
   const pair = asm.cell();
-  asm.call("pipe2", [pair, c.O_CLOEXEC]);
+  asm.call("pipe2", [pair, flags | c.O_CLOEXEC]);
   field(asm, pair, 0, read);
   field(asm, pair, 4, write);
 }

@@ -6,10 +6,11 @@
 import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
-
+import { askWitness, makeWitness } from "./group.ts";
 import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { ACCOUNT, type Account, tellEnd } from "./account.ts";
+import { heedStops, tellStops } from "./stops.ts";
 import type { TerminalWatch } from "./terminal.ts";
 
 /** Wait for any signal, interrupted or not. */
@@ -23,6 +24,10 @@ export interface Watched {
   readonly child: Place;
   /** The child's directory below /proc, when it is the program and PID 1. */
   readonly processDirectory: Place | undefined;
+  /** Whether the program is in this process's group. */
+  readonly sharesGroup: boolean;
+  /** The pipe by which PID 1 tells that the program has stopped or goes on, if it does. */
+  readonly stops: Place | undefined;
   /** The program's own terminal, if it has one. */
   readonly terminal: TerminalWatch | undefined;
   /** Where to note how it ended, if that is wanted. */
@@ -32,27 +37,28 @@ export interface Watched {
 }
 
 /**
- * The launcher's loop. A signal that the kernel sent came from the caller's terminal: the program's process group has
- * had it already, unless it has a terminal of its own.
+ * The launcher's loop. What was sent to the whole process group, as the caller's terminal does, a program in it has had
+ * already. hutch stops when the program has stopped, so that a shell sees its job
+ * stop; where nobody tells that, when the program is told to.
  */
 export function passSignals(asm: Assembler, watched: Watched): void {
-  const { child, processDirectory, terminal, account } = watched;
+  const { child, processDirectory, stops, terminal, account } = watched;
   const info = asm.cell(SIGINFO.size);
   const [ended, emulated, usage] =
     account === undefined
       ? [asm.cell(SIGINFO.size), asm.cell(), 0]
       : [at(account.block, ACCOUNT.info), at(account.block, ACCOUNT.emulated), at(account.block, ACCOUNT.usage)];
-  const [signal, code, self, stopped, pid] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
+  const [signal, code, self, pid] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const loop = asm.label();
   const childChanged = asm.label();
-  const fromTerminal = asm.label();
-  const resumed = asm.label();
+  const sentToAll = asm.label();
   const forward = asm.label();
   const act = asm.label();
   const stop = asm.label();
   const done = asm.label();
 
   asm.call("getpid", [], { result: self });
+  const witness = watched.sharesGroup ? makeWitness(asm, self) : undefined;
   waitForSignal(asm, info, signal, loop);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, childChanged);
   const hangUp = asm.label();
@@ -61,24 +67,20 @@ export function passSignals(asm: Assembler, watched: Watched): void {
     asm.ifDifferent(content(signal), c.SIGNALS.SIGHUP, forward);
   }
   field(asm, info, SIGINFO.code, code);
-  asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? fromTerminal : hangUp);
-  asm.ifEqual(content(signal), c.SIGNALS.SIGCONT, resumed);
+  if (stops !== undefined) heedStops(asm, stops, { signal, code, loop, stop });
+  if (witness !== undefined) askWitness(asm, witness, signal, sentToAll);
+  asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? sentToAll : hangUp);
   asm.jump(forward);
 
-  // A shell's `fg` continues the whole group: nothing to pass on when it was the terminal that had stopped it.
-  asm.place(resumed);
-  asm.ifEqual(content(stopped), 0, forward);
-  asm.set(stopped, 0);
-  asm.jump(loop);
-
-  asm.place(fromTerminal);
-  asm.set(stopped, content(signal));
+  asm.place(sentToAll);
+  if (stops !== undefined) asm.jump(loop);
   // The program has stopped because it is in the background: so must the job that the shell sees.
   for (const stopping of [c.SIGNALS.SIGTTIN, c.SIGNALS.SIGTTOU]) asm.ifEqual(content(signal), stopping, stop);
   asm.jump(act);
 
   asm.place(forward);
   asm.call("kill", [content(child), content(signal)], { onError: "ignore" });
+  if (stops !== undefined) asm.jump(loop);
   asm.place(act);
   if (processDirectory !== undefined)
     defaultActions(asm, { signal, code, child, processDirectory, emulated, loop, stop });
@@ -210,7 +212,11 @@ function defaultActions(
  * PID 1: reap everything, pass on what comes from outside, end with the program. Signals from inside the namespace and
  * those that the terminal has sent to the whole group are not passed on.
  */
-export function reap(asm: Assembler, program: Place, account: Account | undefined): void {
+export function reap(
+  asm: Assembler,
+  program: Place,
+  { account, stops }: { readonly account: Account | undefined; readonly stops: Place | undefined },
+): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, value] = [asm.cell(), asm.cell()];
   const [loop, children, outside, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
@@ -225,12 +231,15 @@ export function reap(asm: Assembler, program: Place, account: Account | undefine
   asm.jump(loop);
 
   asm.place(children);
+  if (stops !== undefined) tellStops(asm, program, stops);
+  const next = asm.label();
+  asm.place(next);
   asm.set(at(ended, SIGINFO.pid), 0); // waitid leaves it alone when there is nothing to wait for
   asm.call("waitid", [c.P_ALL, 0, ended, c.WEXITED | c.WNOHANG, 0], { onError: loop });
   field(asm, ended, SIGINFO.pid, value);
   asm.ifEqual(content(value), 0, loop);
   asm.ifEqual(content(value), content(program), done);
-  asm.jump(children);
+  asm.jump(next);
   asm.place(done);
   if (account !== undefined) tellEnd(asm, account, ended);
   exitLike(asm, ended);

@@ -6,9 +6,11 @@
  * The launcher blocks all signals, does its own steps, clones the sandbox and reads one pipe (`status`). The sandbox and
  * the program hold that pipe's other end, close-on-exec. A failing step writes {record, -errno} into it; a successful
  * execve closes it. So the launcher knows the moment the program starts, and closes everything of the caller's.
- * Then it waits: signals are passed on, and its exit status is the program's (signals.ts).
+ * Then it waits: signals are passed on, and its exit status is the program's (signals.ts). Where the program shares the
+ * launcher's process group, a witness tells which signals it has had already (group.ts); PID 1 tells through the pipe
+ * `stops` when it has stopped, and the launcher stops as well (stops.ts).
  *
- * The sandbox stays as PID 1: not dumpable, without capabilities or descriptors, it passes signals on and reaps.
+ * The sandbox stays as PID 1: not dumpable, without capabilities, it passes signals on and reaps.
  * When it ends, the kernel ends all of its namespace; when the launcher ends, the kernel ends it (PR_SET_PDEATHSIG, and
  * the pipe `alive` for a launcher that ended before that was set).
  *
@@ -18,7 +20,7 @@
 
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
-import type { Plan } from "../step.ts";
+import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Content, type Label } from "./assembler.ts";
 import {
   type Account,
@@ -35,6 +37,7 @@ import type { Lowering, PseudoTerminal } from "./lowering.ts";
 import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { passSignals, reap } from "./signals.ts";
+import { makeStops, type Stops } from "./stops.ts";
 import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
 
 /** What the launcher does with a failure. */
@@ -93,6 +96,10 @@ interface Frame {
   readonly alive: { readonly read: Place; readonly write: Place };
   readonly terminal: PseudoTerminal | undefined;
   readonly account: Account | undefined;
+  /** Whether the program stays in the launcher's process group. */
+  readonly sharesGroup: boolean;
+  /** The pipe by which PID 1 tells that the program has stopped; with a terminal of its own it does so by itself. */
+  readonly stops: Stops | undefined;
   /** The pipe by which a process that has joined a sandbox tells the launcher of its child. */
   readonly joined: { readonly read: Place; readonly write: Place } | undefined;
   readonly failedOutside: Label;
@@ -105,6 +112,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
   const asm = new Assembler(arch);
   const marks: [number, number][] = [[0, -1]];
   const pipe = () => ({ read: asm.cell(), write: asm.cell() });
+  const does = (wanted: Step["op"]) => plan.steps.some(({ op }) => op === wanted);
   const frame: Frame = {
     asm,
     plan,
@@ -113,9 +121,11 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     mask: asm.cell(),
     status: pipe(),
     alive: pipe(),
-    terminal: plan.steps.some(({ op }) => op === "open-terminal") ? pseudoTerminal(asm) : undefined,
+    terminal: does("open-terminal") ? pseudoTerminal(asm) : undefined,
     account: reporting.account === true ? openAccount(asm) : undefined,
-    joined: plan.steps.some(({ op }) => op === "join") ? pipe() : undefined,
+    sharesGroup: !does("open-terminal") && !does("session"),
+    stops: plan.init && !does("open-terminal") && !does("join") ? pipe() : undefined,
+    joined: does("join") ? pipe() : undefined,
     failedOutside: asm.label(),
     failedInside: asm.label(),
     orphaned: asm.label(),
@@ -174,7 +184,7 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
 function cloneSandbox(frame: Frame, flags: number): void {
-  const { asm, plan, arch, status, alive, account, joined } = frame;
+  const { asm, plan, arch, status, alive, account, stops, joined } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
   makePipe(asm, status.read, status.write);
@@ -185,6 +195,7 @@ function cloneSandbox(frame: Frame, flags: number): void {
   if (watch !== undefined) makePipe(asm, watch.read, watch.write);
   if (frame.terminal !== undefined) makeChannel(asm, frame.terminal);
   if (account !== undefined) makePipe(asm, account.read, account.write);
+  if (stops !== undefined) makeStops(asm, stops);
   if (joined !== undefined) makePipe(asm, joined.read, joined.write);
   asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   asm.call("close", [content(status.write)]);
@@ -209,10 +220,19 @@ function cloneSandbox(frame: Frame, flags: number): void {
   const kept = keepWhile(frame, [
     ...(terminal?.keep ?? []),
     ...(watch === undefined ? [] : [watch.directory]),
+    ...(stops === undefined ? [] : [stops.read]),
     ...held,
   ]);
   terminal?.start();
-  passSignals(asm, { child, processDirectory: watch?.directory, terminal, account, finish: kept.finish });
+  passSignals(asm, {
+    child,
+    processDirectory: watch?.directory,
+    sharesGroup: frame.sharesGroup,
+    stops: stops?.read,
+    terminal,
+    account,
+    finish: kept.finish,
+  });
 
   asm.place(sandbox);
   asm.failure = frame.failedInside;
@@ -325,7 +345,7 @@ function adopt(asm: Assembler, { read, write }: { readonly read: Place; readonly
 }
 
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */
-function cloneProgram({ asm, account, reporting: { argvBytes } }: Frame): void {
+function cloneProgram({ asm, account, stops, reporting: { argvBytes } }: Frame): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
   // Before the program is there to look.
@@ -336,9 +356,10 @@ function cloneProgram({ asm, account, reporting: { argvBytes } }: Frame): void {
   asm.call("setpgid", [0, 0], { onError: "ignore" }); // EPERM: it leads a session of its own already
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
   lower({ asm } as Lowering, { op: "capabilities", hold: [] });
-  if (account === undefined) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
-  else keepOnly(asm, [account.write]);
-  reap(asm, program, account);
+  const kept = [account, stops].flatMap((pipe) => (pipe === undefined ? [] : [pipe.write]));
+  if (kept.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
+  else keepOnly(asm, kept);
+  reap(asm, program, { account, stops: stops?.write });
   asm.place(start);
 }
 

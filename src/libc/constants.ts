@@ -17,6 +17,7 @@ export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
+export const O_ASYNC = 0o20000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 
@@ -45,6 +46,7 @@ export const CLONE_FLAGS = {
 } as const;
 
 /** clone(2), without a new namespace: one table of descriptors; the parent waits until the child has ended. */
+export const CLONE_VM = 0x100;
 export const CLONE_FILES = 0x400;
 export const CLONE_VFORK = 0x4000;
 
@@ -105,14 +107,23 @@ export const SIGNAL_NAMES: readonly (string | undefined)[] = [
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;
+/** si_code of a signal that a descriptor made (F_SETSIG). */
+export const POLL_IN = 1;
 
 /** waitid(2). */
 export const P_ALL = 0;
 export const P_PID = 1;
 export const WNOHANG = 1;
+export const WSTOPPED = 2;
 export const WEXITED = 4;
+export const WCONTINUED = 8;
 export const WNOWAIT = 0x01000000;
 export const CLD_EXITED = 1;
+export const CLD_STOPPED = 5;
+
+/** futex(2). */
+export const FUTEX_WAIT = 0;
+export const FUTEX_WAKE = 1;
 
 /** prctl(2). */
 export const PR_SET_PDEATHSIG = 1;
@@ -142,6 +153,8 @@ export const W_OK = 2;
 
 export const F_GETFD = 1;
 export const F_SETFD = 2;
+export const F_SETOWN = 8;
+export const F_SETSIG = 10;
 export const FD_CLOEXEC = 1;
 export const F_DUPFD = 0;
 export const F_DUPFD_CLOEXEC = 1030;

@@ -39,6 +39,7 @@ export const SYSCALLS = {
   fstatfs: { x64: 138, arm64: 44 },
   fsync: { x64: 74, arm64: 82 },
   ftruncate: { x64: 77, arm64: 46 },
+  futex: { x64: 202, arm64: 98 },
   getcwd: { x64: 79, arm64: 17 },
   getdents64: { x64: 217, arm64: 61 },
   getegid: { x64: 108, arm64: 177 },

@@ -118,11 +118,13 @@ eachCaller("life", (bench: Bench) => {
       expect(resident).toBeLessThan(1024);
     }
     // Not even the pipes of the caller, which would stay open with it; closed once the program has started.
-    const open = () =>
-      readdirSync(`/proc/${running.pid}/fd`).map((fd) => readlinkSync(`/proc/${running.pid}/fd/${fd}`));
+    const open = (pid: number) =>
+      readdirSync(`/proc/${pid}/fd`).map((descriptor) => readlinkSync(`/proc/${pid}/fd/${descriptor}`));
+    const callers = open(program).filter((what) => /^(pipe|socket):/.test(what));
+    expect(callers.length).toBeGreaterThan(0);
     await until("the launcher to let go of the caller's pipes", () => {
       try {
-        return open().every((what) => !what.startsWith("pipe:") && !what.startsWith("socket:"));
+        return open(running.pid).every((what) => !callers.includes(what));
       } catch {
         return false; // one was closed while they were looked at
       }

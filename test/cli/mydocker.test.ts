@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { lstatSync, readlinkSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { type Bench, eachCaller, expectFailure, needs, type Options } from "./hutch.ts";
 
 /** An image whose registry gives no answer, on a machine with a network or without: nothing listens on port 9. */
@@ -72,6 +72,24 @@ eachCaller("mydocker", (bench: Bench) => {
       expect(await run("mypid")).toEqual({ stdout: "1\n", stderr: "", code: 0, signal: null });
     });
   }
+
+  test("a registry without an answer is not asked again for a while", async () => {
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    let asked = 0;
+    const listen = (port: number) =>
+      Bun.listen({ hostname: "127.0.0.1", port, socket: { open: () => void (asked += 1), data: () => {} } });
+    const server = listen(0);
+    server.stop(true);
+    const run = () => bench.hutch(["mydocker", "run", `127.0.0.1:${server.port}/x`, explorer, "echo", "hey"], options);
+    expect(await run()).toMatchObject({ stdout: "hey\n", stderr: "", code: 0 });
+    const again = listen(server.port);
+    try {
+      expect(await run()).toMatchObject({ stdout: "hey\n", stderr: "", code: 0 });
+      expect(asked).toBe(0);
+    } finally {
+      again.stop(true);
+    }
+  });
 
   test("the host's files are not there, and what is made is gone", async () => {
     expect(await inAlpine(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });

@@ -1,7 +1,7 @@
 /** nix-build-shell's mistakes: each one clear line, exit 125, nothing left; and what no path may ever change. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { descendants, isAlive, until } from "./host-processes.ts";
 import { type Bench, eachCaller, expectFailure, needs } from "./hutch.ts";
 import { applet, enter, expectUntouched, failedBuild, fingerprint } from "./nix-builds.ts";
@@ -162,7 +162,9 @@ eachCaller("nix-build-shell", (bench) => {
         const running = bench.start(argv, { env: { TMPDIR: temporary } });
         await running.says("up");
         const below = descendants(running.pid);
-        const victim = which === "keeper" ? running.pid : which === "launcher" ? below[0] : below.at(-1);
+        const [launcher] = below;
+        const command = below.find((pid) => !readlinkSync(`/proc/${pid}/exe`).includes("memfd:"));
+        const victim = { keeper: running.pid, launcher, command }[which];
         if (victim === undefined) throw new Error("no process to kill");
         process.kill(victim, "SIGKILL");
         const { code, signal } = await running.ended;

@@ -44,7 +44,8 @@ eachCaller("signals", (bench) => {
     await running.says("ready");
     running.kill("SIGTSTP");
     await running.says(`[${SIGTSTP}:1]`);
-    await until("hutch to stop as well", () => stateOf(running.pid) === "T");
+    // A program that is PID 1 cannot stop itself: for that one hutch does what it was told.
+    if (init === "--no-init") await until("hutch to stop as well", () => stateOf(running.pid) === "T");
     running.kill("SIGCONT");
     await running.says(`[${SIGCONT}:1]`);
     running.kill("SIGUSR1");
@@ -103,11 +104,10 @@ eachCaller("signals", (bench) => {
       "busybox",
       "sh",
       "-c",
-      "trap 'exit 42' TERM; echo up; while :; do read line || busybox sleep 0.01; done",
+      "trap 'exit 42' TERM; echo up; while :; do busybox sleep 0.01; done",
     );
     await running.says("up");
     running.kill("SIGTERM");
-    running.write("x\n"); // read is a builtin: the trap runs when it returns
     expect((await running.ended).code).toBe(42);
   });
 

@@ -1,7 +1,7 @@
 /** PID namespace: a process tree of its own, which ends with its PID 1 and with the launcher (pid_namespaces(7)). */
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import * as sandbox from "./sandbox.ts";
 
 /** Wait until a process is gone; a zombie that nobody has to wait for yet counts as gone. */
@@ -59,12 +59,17 @@ print(json.dumps({
     }
   });
 
-  test("seen from outside, PID 1 and the launcher hold no descriptor, and PID 1 is small", async () => {
+  test("seen from outside, PID 1 and the launcher hold nothing but the pipe between them, and are small", async () => {
     await using running = await sandbox.start(caller, [], root);
     if (caller !== "user") {
-      // They close them when the program has started, which may already have printed something.
+      // They close all others when the program has started, which may already have printed something.
+      const held = (pid: number) => readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
       for (const pid of [running.init, running.launcher])
-        await sandbox.until(`process ${pid} closes all`, () => readdirSync(`/proc/${pid}/fd`).length === 0);
+        await sandbox.until(`process ${pid} closes all`, () => readdirSync(`/proc/${pid}/fd`).length === 1);
+      const pipes = [running.init, running.launcher, running.program].map(held);
+      expect(pipes[0]?.[0]).toStartWith("pipe:");
+      expect(pipes[1]).toEqual(pipes[0] ?? []);
+      expect(pipes[2]).not.toContain(pipes[0]?.[0]);
     }
     expect(sandbox.procFile(running.init, "cmdline").replaceAll("\0", "")).toBe("hutch-init");
     for (const pid of [running.launcher, running.init]) {

@@ -44,8 +44,10 @@ export const pull: Command = {
         return await pullImage(reference, { ...context, policy, platform, onEvent: progress.onEvent });
       })();
       const { name, manifest } = image.record;
+      // What is printed is an IMAGE again; a place on disk has no form with a digest.
       const shown = name ?? formatReference(reference);
-      print(`${oneLine(shown.includes("@") ? shown : `${shown}@${manifest.digest}`)}\n`);
+      const pinned = reference.kind !== "registry" || shown.includes("@") ? shown : `${shown}@${manifest.digest}`;
+      print(`${oneLine(pinned)}\n`);
     }
     return 0;
   },

@@ -128,7 +128,7 @@ eachCaller("images", (bench) => {
     writeLayout(`${folder}/lay`, image, "box");
     const env = { HUTCH_STORE: `${folder}/store` };
     const hutch = (...args: string[]) => bench.hutch(args, { env, cwd: folder });
-    expect((await hutch("pull", "oci:lay:box")).code).toBe(0);
+    expectSuccess(await hutch("pull", "oci:lay:box"), "oci:lay:box\n"); // an IMAGE again
     const id = image.config.digest.slice(7, 19);
     expect((await hutch("images")).stdout).toContain(` ${id} `);
     for (const word of ["oci:lay:box", `oci:${folder}/lay:box`, id, image.config.digest]) {

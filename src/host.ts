@@ -44,8 +44,8 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
     uid,
     gid,
     root,
-    ranges: wantsRanges(spec, root) ? findRanges(spec, uid) : undefined,
-    mappers: { uid: findProgram("newuidmap"), gid: findProgram("newgidmap") },
+    ranges: wantsRanges(spec, root) ? findRanges(uid, spec.words["idMap"]) : undefined,
+    mappers: findMappers(),
     groups: callerGroups(),
     landlock: Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION)),
     terminal: hasTerminal(),
@@ -156,7 +156,13 @@ export function parseSubordinate(text: string, names: readonly string[]): Range 
   return undefined;
 }
 
-function findRanges(spec: Spec, uid: number): { uid: Range; gid: Range } {
+/** Where newuidmap(1) and newgidmap(1) are, or would be. */
+export function findMappers(): HostFacts["mappers"] {
+  return { uid: findProgram("newuidmap"), gid: findProgram("newgidmap") };
+}
+
+/** Subordinate ranges of a user; root has some in any case. `from` is who asks. @throws UsageError when there are none */
+export function findRanges(uid: number, from?: string): { readonly uid: Range; readonly gid: Range } {
   const names = uid === 0 ? ["root", "0", "containers"] : [userName(uid), String(uid)];
   const find = (file: string) => {
     const range = parseSubordinate(readText(file) ?? "", names);
@@ -169,7 +175,7 @@ function findRanges(spec: Spec, uid: number): { uid: Range; gid: Range } {
   if (uid === 0) return { uid: FALLBACK_RANGE, gid: FALLBACK_RANGE };
   const missing = found.uid === undefined ? "/etc/subuid" : "/etc/subgid";
   throw new UsageError(`no range of ids for ${names[0]} in ${missing}`, {
-    ...(spec.words["idMap"] === undefined ? {} : { from: spec.words["idMap"] }),
+    ...(from === undefined ? {} : { from }),
     hint: `as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${names[0]}`,
   });
 }

@@ -120,7 +120,8 @@ export const ROOMS: readonly Room[] = [
     files: ["src/cli/"],
     rooms: [
       ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "resources"],
-      ...["plan", "launch", "running", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge", "doctor"],
+      ...["namespaces", "plan", "launch", "running", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge"],
+      "doctor",
     ],
     ...COMMANDS,
   },

@@ -108,6 +108,12 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./kill.ts")).kill,
   },
+  "in-ranges": {
+    summary: "work on the store as root of a range of ids",
+    hidden: true,
+    passesStatus: false,
+    load: async () => (await import("./in-ranges.ts")).inRanges,
+  },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,

@@ -9,6 +9,7 @@ import { imageContext } from "./image-context.ts";
 import { has, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
 import { oneLine } from "../bytes.ts";
+import { removeRanged } from "./ranges.ts";
 import { print } from "./report.ts";
 
 const OPTIONS = {
@@ -27,8 +28,12 @@ export const prune: Command = {
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch rmi IMAGE removes one" });
     using progress = showProgress("hutch prune");
-    const { store } = imageContext();
-    const { names, freed } = await pruneImages(store, { all: has(parsed, "all"), onEvent: progress.onEvent });
+    const context = imageContext();
+    const { names, freed } = await pruneImages(context.store, {
+      all: has(parsed, "all"),
+      onEvent: progress.onEvent,
+      removeRanged: removeRanged(context),
+    });
     const sum = `freed ${formatBytes(freed?.bytes ?? 0)}: ${freed?.blobs ?? 0} blobs, ${freed?.layers ?? 0} layers`;
     print(`${names.map((name) => `${oneLine(name)}\n`).join("")}${sum}\n`);
     return 0;

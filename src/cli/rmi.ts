@@ -7,6 +7,7 @@ import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, parseMixed } from "./options.ts";
 import { oneLine } from "../bytes.ts";
+import { removeRanged } from "./ranges.ts";
 import { print } from "./report.ts";
 
 const OPTIONS = {
@@ -25,9 +26,12 @@ export const rmi: Command = {
       return 0;
     }
     if (parsed.operands.length === 0) throw new UsageError("IMAGE is missing", { hint: `hutch rmi ${OPERANDS}` });
-    const { store } = imageContext();
+    const context = imageContext();
     for (const word of parsed.operands) {
-      const { names } = await removeImage(store, word, { force: has(parsed, "force") });
+      const { names } = await removeImage(context.store, word, {
+        force: has(parsed, "force"),
+        removeRanged: removeRanged(context),
+      });
       print(names.map((name) => `${oneLine(name)}\n`).join(""));
     }
     return 0;

@@ -8,6 +8,7 @@ import { pathStatus, readTextInside } from "../libc/files.ts";
 import type { RootEntry } from "../rootfs/closure-layout.ts";
 import { directoryView } from "../rootfs/directory-view.ts";
 import type { HostPath, Root } from "../spec.ts";
+import type { ImageContext } from "./image-context.ts";
 import { last, oneOf, type Parsed } from "./options.ts";
 import { hostPath } from "./values.ts";
 
@@ -73,6 +74,12 @@ function hintAtDirectory(error: unknown, word: string): unknown {
   return new RegistryError(message, { ...detail, unreachable, ...(status === undefined ? {} : { status }) });
 }
 
+/** An ordinary user's range of ids has layers of its own. */
+async function ranged(context: ImageContext, words: string): Promise<ImageContext> {
+  const { withRanges } = await import("./ranges.ts");
+  return withRanges(context, words);
+}
+
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
 async function openImage(parsed: Parsed, word: string, readonly: boolean, rememberFor: number): Promise<ShownRoot> {
   const { resolveImage } = await import("../image/resolve.ts");
@@ -84,7 +91,10 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
   const policy = oneOf(parsed, "pull", ["always", "missing", "never"], "missing");
   const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
   using progress = showProgress("hutch run");
-  const options = { ...imageContext(), policy, platform, rememberFor, onEvent: progress.onEvent };
+  const context = imageContext();
+  const userns = last(parsed, "userns");
+  const owned = userns === undefined || context.uid === 0 ? context : await ranged(context, userns.words);
+  const options = { ...owned, policy, platform, rememberFor, onEvent: progress.onEvent };
   const image = await resolveImage(word, options).catch((error: unknown) => {
     throw hintAtDirectory(error, word);
   });

@@ -9,7 +9,7 @@ import { getXattr, listXattrs, S_IF, setTimes, setXattr, type Stat } from "../li
 import { isReservedXattr } from "./overlay-marks.ts";
 
 /**
- * Whose ids files get: "real" are the layer's own (root only); "one" is the caller's for everything, with the wanted
+ * Whose ids files get: "real" are the layer's own (root, or root of a namespace with a range of ids); "one" is the caller's for everything, with the wanted
  * ones kept in `user.containers.override_stat` (containers/storage) where they are not 0:0.
  */
 export type IdMode = "real" | "one";
@@ -38,7 +38,7 @@ function setOwner(directory: number, name: string, wanted: Attributes, ids: IdMo
       ? rawCall("fchown", directory, wanted.uid, wanted.gid)
       : rawCall("fchownat", directory, name, wanted.uid, wanted.gid, 0x100);
   if (result < 0) {
-    const hint = "the id is outside the user namespace's map";
+    const hint = "the id is outside of this user namespace, or of the ranges of /etc/subuid and /etc/subgid";
     throw systemError(
       `chown ${name} to ${wanted.uid}:${wanted.gid}`,
       -result,

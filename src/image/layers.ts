@@ -26,9 +26,18 @@ export type LayerMeta = {
   readonly warnings: readonly string[];
 };
 
-/** How files get their ids here: root keeps the layer's own, anybody else has but one. */
-export function idMode(uid: number): IdMode {
-  return uid === 0 ? "real" : "one";
+/** Unpack the layers of an image that are not there yet, here or by another process. */
+export type UnpackLayers = (
+  store: Store,
+  layers: readonly Descriptor[],
+  diffIds: readonly Digest[],
+  options: Omit<LayerOptions, "ids">,
+) => Promise<void>;
+
+/** In this process, with the ids that a user has without ranges. */
+export function unpackHere(uid: number): UnpackLayers {
+  return async (store, layers, diffIds, options) =>
+    await unpackLayers(store, layers, diffIds, { ...options, ids: uid === 0 ? "real" : "one" });
 }
 
 type Unpacking = { readonly chainId: Digest; readonly temporary: string; readonly lock: Lock };

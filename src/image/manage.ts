@@ -1,13 +1,15 @@
 /** `hutch images`, `inspect`, `rmi`, `prune`: what the store has, as data, and taking it away. */
 
 import { join } from "node:path";
-import { HutchError, UsageError } from "../errors.ts";
+import { HutchError, SystemError, UsageError } from "../errors.ts";
 import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, listNames, O, openAt, removeTree, statAt } from "../libc/file.ts";
+import { AT_REMOVEDIR } from "../libc/constants.ts";
 import { type Digest, splitDigest } from "./digest.ts";
 import { readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
 import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { removeByPath } from "./layers.ts";
 import { formatReference, type ImageReference, parseReference, sourcePlace } from "./reference.ts";
 import type { OnEvent } from "./source.ts";
 import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
@@ -76,11 +78,18 @@ export type Removed = {
   readonly freed: Collected | undefined;
 };
 
+/** How to remove directories that this process may not, for ids in a range; without it they are an error. */
+export type RemoveRanged = (paths: readonly string[]) => Promise<void>;
+
 /** Remove a name; an id removes its image when it has one name, or all of them with `force`. @throws UsageError */
 export async function removeImage(
   store: Store,
   text: string,
-  options: { readonly force?: boolean; readonly onEvent?: OnEvent } = {},
+  options: {
+    readonly force?: boolean;
+    readonly onEvent?: OnEvent;
+    readonly removeRanged?: RemoveRanged | undefined;
+  } = {},
 ): Promise<Removed> {
   const names = await updateImages(
     store,
@@ -96,7 +105,7 @@ export async function removeImage(
     options.onEvent,
   );
   using gc = tryAcquire(store, "gc", "exclusive");
-  return { names, freed: gc === undefined ? undefined : collect(store) };
+  return { names, freed: gc === undefined ? undefined : await collect(store, options.removeRanged) };
 }
 
 const nameOf = ({ name, source, manifest }: StoredImage): string =>
@@ -108,7 +117,11 @@ const nameOf = ({ name, source, manifest }: StoredImage): string =>
  */
 export async function pruneImages(
   store: Store,
-  options: { readonly all?: boolean; readonly onEvent?: OnEvent } = {},
+  options: {
+    readonly all?: boolean;
+    readonly onEvent?: OnEvent;
+    readonly removeRanged?: RemoveRanged | undefined;
+  } = {},
 ): Promise<Removed> {
   using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
   void gc;
@@ -116,7 +129,7 @@ export async function pruneImages(
     const kept = options.all === true ? [] : images.filter(({ name }) => name !== undefined);
     return { images: kept, result: images.filter((image) => !kept.includes(image)).map(nameOf) };
   });
-  return { names, freed: collect(store) };
+  return { names, freed: await collect(store, options.removeRanged) };
 }
 
 /** Digests that images need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
@@ -137,7 +150,7 @@ function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; reado
 }
 
 /** Remove all that nothing needs. Only under the exclusive gc lock. */
-function collect(store: Store): Collected {
+async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Collected> {
   const live = liveDigests(store);
   let [blobs, bytes] = [0, 0];
   for (const algorithm of ["sha256", "sha512"] as const) {
@@ -150,24 +163,58 @@ function collect(store: Store): Collected {
     }
   }
   const keep = new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
-  const stale = namesIn(store.layers).filter((name) => !keep.has(name));
-  for (const name of stale) {
+  const ranges = namesIn(store.ranges).map((name) => join(store.ranges, name));
+  const stale = [store.layers, ...ranges].flatMap((directory) =>
+    namesIn(directory)
+      .filter((name) => !keep.has(name))
+      .map((name) => join(directory, name)),
+  );
+  const refused: string[] = [];
+  for (const path of stale) {
     // A layer half removed must not look like a whole one.
-    if (!name.endsWith(".tmp")) {
-      bytes += layerBytes(store, name);
-      rename(join(store.layers, name), join(store.layers, `${name}.tmp`));
+    const leaving = path.endsWith(".tmp") ? path : `${path}.tmp`;
+    if (path !== leaving) {
+      bytes += layerBytes(path);
+      rename(path, leaving);
     }
-    removeIn(store.layers, name.endsWith(".tmp") ? name : `${name}.tmp`);
+    if (!removedHere(leaving)) refused.push(leaving);
   }
   for (const directory of [store.partial, store.tmp]) for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))
     if (name !== "gc" && name !== "index") rawCall("unlinkat", AT_FDCWD, join(store.locks, name), 0);
+  if (refused.length > 0) await removeElsewhere(refused, removeRanged);
+  for (const path of ranges) rawCall("unlinkat", AT_FDCWD, path, AT_REMOVEDIR); // what is empty now
   return { blobs, layers: stale.length, bytes };
 }
 
-function layerBytes(store: Store, name: string): number {
+/** Remove a layer; false when its files are other users' than ours. */
+function removedHere(path: string): boolean {
   try {
-    const text = new TextDecoder().decode(readFileBounded(join(store.layers, name, "meta.json"), 1024 * 1024));
+    removeByPath(path);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError && (error.code === "EACCES" || error.code === "EPERM")) return false;
+    throw error;
+  }
+}
+
+/** What is left of layers with ids in a range. @throws HutchError when even root of such a namespace may not */
+async function removeElsewhere(paths: readonly string[], removeRanged?: RemoveRanged): Promise<void> {
+  try {
+    if (removeRanged === undefined) throw new HutchError("it belongs to other users");
+    await removeRanged(paths);
+  } catch (error) {
+    if (!(error instanceof HutchError)) throw error;
+    throw new HutchError(`cannot remove ${paths[0]}: ${error.message}`, {
+      cause: error,
+      hint: "it belongs to ids of a range that is yours no more: let root remove it, or get the range back",
+    });
+  }
+}
+
+function layerBytes(path: string): number {
+  try {
+    const text = new TextDecoder().decode(readFileBounded(join(path, "meta.json"), 1024 * 1024));
     const { bytes } = JSON.parse(text) as { bytes?: unknown };
     return typeof bytes === "number" ? bytes : 0;
   } catch {
@@ -175,7 +222,9 @@ function layerBytes(store: Store, name: string): number {
   }
 }
 
+/** Names in a directory; none when it is not there. */
 function namesIn(path: string): string[] {
+  if (statAt(AT_FDCWD, path) === undefined) return [];
   const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
   try {
     return listNames(fd);

@@ -16,7 +16,7 @@ import { type Credentials, findCredentials } from "./credentials.ts";
 import { digestOf } from "./digest.ts";
 import type { RetryPolicy } from "./http.ts";
 import { putImage, readImages, type StoredImage, updateImages } from "./image-index.ts";
-import { idMode, unpackLayers } from "./layers.ts";
+import { unpackHere } from "./layers.ts";
 import { chooseEntry, createLayoutSource, openDirectoryTree, readLayoutIndex } from "./layout.ts";
 import type { Platform } from "./platform.ts";
 import {
@@ -45,6 +45,7 @@ export type PullOptions = {
   /** The caller's environment (credential files, configuration, PATH of helpers) and user id. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
+  readonly unpack?: StoreOptions["unpack"];
   readonly onEvent?: OnEvent | undefined;
   /** Milliseconds until the first byte of an answer; of silence; how often and after what pause to try again. */
   readonly firstByte?: number | undefined;
@@ -97,7 +98,7 @@ export async function pull(name: string | ImageReference, options: PullOptions):
 /** What the store has of an image, unpacked again if only its blobs are left; undefined when it is not whole. */
 export async function completeLocally(
   record: StoredImage | undefined,
-  { store, uid, onEvent }: PullOptions,
+  { store, uid, unpack = unpackHere(uid), onEvent }: PullOptions,
 ): Promise<OpenImage | undefined> {
   if (record === undefined) return undefined;
   let image: OpenImage;
@@ -109,7 +110,7 @@ export async function completeLocally(
   }
   if (isUnpacked(store, image)) return image;
   if (!hasAllBlobs(store, image)) return undefined;
-  await unpackLayers(store, image.manifest.layers, image.config.diffIds, { ids: idMode(uid), onEvent });
+  await unpack(store, image.manifest.layers, image.config.diffIds, { onEvent });
   return image;
 }
 

@@ -35,8 +35,6 @@ export type ResolvedImage = Disposable & {
   /** Directories of the unpacked layers, lowest first, with `user.overlay.*` marks. */
   readonly layers: readonly string[];
   readonly manifestDigest: Digest;
-  /** Whose ids the files have: "real" (root: show them through idmapped mounts) or "one" (the caller's). */
-  readonly ids: "real" | "one";
   /** Keeps the layers from being removed until disposed of. */
   readonly lease: Lease;
 };
@@ -97,14 +95,13 @@ function resolveStored(reference: ImageReference, options: PullOptions): Resolve
   return isUnpacked(store, image) ? hold(image, options) : undefined;
 }
 
-function hold(image: OpenImage, { store, uid }: PullOptions): ResolvedImage {
+function hold(image: OpenImage, { store }: PullOptions): ResolvedImage {
   const lease = createLease(store, image.chain);
   return {
     config: image.config.config,
     image: image.config,
     layers: image.chain.map((chainId) => layerPath(store, chainId)),
     manifestDigest: image.record.manifest.digest,
-    ids: uid === 0 ? "real" : "one",
     lease,
     [Symbol.dispose]: () => lease[Symbol.dispose](),
   };

@@ -5,7 +5,7 @@ import { verifyBytes, writeBlob } from "./blobs.ts";
 import { type ImageConfig, parseImageConfig } from "./config.ts";
 import type { Digest } from "./digest.ts";
 import { fetchBlob, fetchSmallBlob } from "./fetch.ts";
-import { idMode, unpackLayers } from "./layers.ts";
+import { unpackHere, type UnpackLayers } from "./layers.ts";
 import { type Descriptor, type Index, type Manifest, MEDIA, parseManifest, requireImage } from "./manifest.ts";
 import {
   acceptedPlatforms,
@@ -24,6 +24,8 @@ export type StoreOptions = {
   /** A platform that was asked for by name is taken strictly; without one the host's and what it can run. */
   readonly platform?: Platform | undefined;
   readonly uid: number;
+  /** Instead of unpacking here, by the user's one id or as root. */
+  readonly unpack?: UnpackLayers | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly limits?: UnpackLimits | undefined;
   /** First pause between tries of a broken download, in ms. */
@@ -51,7 +53,7 @@ type Chosen = {
 
 /** Bring an image in. Nothing names it yet: the caller holds the store's gc lock until something does. */
 export async function storeImage(store: Store, source: ImageSource, options: StoreOptions): Promise<Stored> {
-  const { platform, uid, onEvent, limits, pause } = options;
+  const { platform, uid, unpack = unpackHere(uid), onEvent, limits, pause } = options;
   const accepted = acceptedPlatforms(platform ?? hostPlatform(), platform !== undefined);
   const root = await source.root();
   const { bytes, manifest, descriptor, fromIndex } = await chooseManifest(source, root, accepted);
@@ -70,7 +72,7 @@ export async function storeImage(store: Store, source: ImageSource, options: Sto
   );
   const ready = (i: number): Promise<void> => downloads.layers[i] ?? Promise.resolve();
   try {
-    await unpackLayers(store, manifest.layers, config.diffIds, { ids: idMode(uid), onEvent, limits, ready });
+    await unpack(store, manifest.layers, config.diffIds, { onEvent, limits, ready });
   } finally {
     await downloads.stop();
   }

@@ -3,6 +3,7 @@
  *
  *   images/    an OCI layout: oci-layout, index.json, blobs/<algorithm>/<hex>
  *   layers/    <hex of ChainID>/{diff/, meta.json}: a layer unpacked over those below it
+ *   ranges/    <id maps>/<hex of ChainID>/…: the same, of an ordinary user, with ids in a range (ranged.ts)
  *   partial/   <hex>: blobs on their way, resumed by the next who wants them
  *   tmp/       files before their rename; anybody's who holds no lock any more
  *   locks/     one empty file a lock
@@ -23,6 +24,7 @@ export type Store = {
   readonly root: string;
   readonly images: string;
   readonly layers: string;
+  readonly ranges: string;
   readonly partial: string;
   readonly tmp: string;
   readonly locks: string;
@@ -61,7 +63,7 @@ function parentPath(path: string): string {
 }
 
 /** Make a directory and those above it. A second ENOENT is of a link into nothing, or of a place like /proc. */
-function makeDirectory(path: string, mode: number): void {
+export function makeDirectory(path: string, mode: number): void {
   let result = rawCall("mkdirat", AT_FDCWD, path, mode);
   if (result === -(ERRNO["ENOENT"] ?? 0) && path !== "/") {
     makeDirectory(parentPath(path), 0o755);
@@ -77,6 +79,7 @@ export function openStore(root: string): Store {
     root,
     images: `${root}/images`,
     layers: `${root}/layers`,
+    ranges: `${root}/ranges`,
     partial: `${root}/partial`,
     tmp: `${root}/tmp`,
     locks: `${root}/locks`,

@@ -1,6 +1,6 @@
 /** User namespace: how ids inside map to ids outside (user_namespaces(7)). */
 
-import type { HostFacts } from "../facts.ts";
+import type { HostFacts, Range } from "../facts.ts";
 import type { IdMapping, Spec } from "../spec.ts";
 import type { Action } from "../step.ts";
 
@@ -18,6 +18,24 @@ export interface IdPlan {
 
 const one = (containerID: number, hostID: number): readonly IdMapping[] => [{ containerID, hostID, size: 1 }];
 
+/** Id maps of a user namespace. */
+export type IdMaps = Pick<IdPlan, "uidMappings" | "gidMappings">;
+
+/**
+ * The maps of an ordinary user with ranges: root inside is the user, so that its own files are root's, and the range
+ * follows (as podman does).
+ */
+export function mapsBehind(
+  own: { readonly uid: number; readonly gid: number },
+  ranges: { readonly uid: Range; readonly gid: Range },
+): IdMaps {
+  const behind = (id: number, { start, size }: Range): readonly IdMapping[] => [
+    ...one(0, id),
+    { containerID: 1, hostID: start, size },
+  ];
+  return { uidMappings: behind(own.uid, ranges.uid), gidMappings: behind(own.gid, ranges.gid) };
+}
+
 /** Decide on the maps. Started by root, the program never gets the machine's uid 0 unless explicit maps say so. */
 export function idPlan(spec: Spec, host: HostFacts): IdPlan {
   const { idMap, process } = spec;
@@ -32,20 +50,9 @@ export function idPlan(spec: Spec, host: HostFacts): IdPlan {
     };
   }
   const { uid, gid } = host.ranges;
-  const whole = (range: { start: number; size: number }): readonly IdMapping[] => [
-    { containerID: 0, hostID: range.start, size: range.size },
-  ];
-  // An ordinary user stays root inside, so that its own files are root's, and the range follows (as podman does).
-  const behind = (own: number, range: { start: number; size: number }): readonly IdMapping[] => [
-    ...one(0, own),
-    { containerID: 1, hostID: range.start, size: range.size },
-  ];
-  return {
-    kind: "held",
-    uidMappings: root ? whole(uid) : behind(host.uid, uid),
-    gidMappings: root ? whole(gid) : behind(host.gid, gid),
-    idmappedMounts: root,
-  };
+  const whole = ({ start, size }: Range): readonly IdMapping[] => [{ containerID: 0, hostID: start, size }];
+  const maps = root ? { uidMappings: whole(uid), gidMappings: whole(gid) } : mapsBehind(host, host.ranges);
+  return { kind: "held", ...maps, idmappedMounts: root };
 }
 
 /** The launcher's part, before anything else is new. */

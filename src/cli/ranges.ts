@@ -1,0 +1,103 @@
+/**
+ * An ordinary user's images with a range of ids (`--userns auto`): the context in which layers are unpacked and removed
+ * by root of a user namespace with the ranges of /etc/subuid and /etc/subgid. It is hutch again, started by the
+ * launcher, which has newuidmap(1) write the maps.
+ */
+
+import { decodeBytes } from "../bytes.ts";
+import { HutchError } from "../errors.ts";
+import { findMappers, findRanges } from "../host.ts";
+import type { UnpackLayers } from "../image/layers.ts";
+import type { RemoveRanged } from "../image/manage.ts";
+import { type IdMaps, type RangedAnswer, type RangedRequest, rangedStore } from "../image/ranged.ts";
+import type { OnEvent } from "../image/source.ts";
+import { spawn } from "../launch/spawn.ts";
+import { rawCall } from "../libc/call.ts";
+import { linkTarget } from "../libc/files.ts";
+import { mapsBehind } from "../namespaces/user.ts";
+import type { Plan } from "../step.ts";
+import type { ImageContext } from "./image-context.ts";
+import { commandLine } from "./self.ts";
+
+/** What `pull` takes of an ordinary user with ranges. `from` is who asks for them. @throws UsageError without ranges */
+export function withRanges(context: ImageContext, from: string): ImageContext & { readonly unpack: UnpackLayers } {
+  const maps = ownMaps(context.uid, from);
+  const unpack: UnpackLayers = async (store, layers, diffIds, { onEvent, limits, ready }) => {
+    for (const index of layers.keys()) await ready?.(index);
+    const descriptors = layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size }));
+    const request = { op: "unpack", root: store.root, layers: store.layers, descriptors, diffIds, limits } as const;
+    await serveInRanges(maps, request, from, onEvent);
+  };
+  return { ...context, store: rangedStore(context.store, maps), unpack };
+}
+
+/** How an ordinary user's `rmi` and `prune` remove what `--userns auto` has unpacked; undefined for root, who just may. */
+export function removeRanged({ uid }: ImageContext): RemoveRanged | undefined {
+  if (uid === 0) return undefined;
+  return async (paths) => {
+    const from = "layers of --userns auto";
+    await serveInRanges(ownMaps(uid, from), { op: "remove", paths }, from);
+  };
+}
+
+function ownMaps(uid: number, from: string): IdMaps {
+  return mapsBehind({ uid, gid: rawCall("getegid") }, findRanges(uid, from));
+}
+
+/** hutch itself as root of a user namespace with these maps, and in no other new namespace. */
+function rangesPlan(maps: IdMaps, why: string): Plan {
+  const { self } = commandLine();
+  const executable = self.executable === "/proc/self/exe" ? linkTarget(self.executable) : self.executable;
+  if (typeof executable !== "string") throw new HutchError("hutch's own executable is not to be found");
+  return {
+    init: false,
+    steps: [
+      { op: "hold-ids", ...maps, through: "newuidmap", mappers: findMappers(), by: "launcher", why },
+      { op: "enter-ids", by: "launcher", why },
+      { op: "clone", namespaces: [], by: "launcher", why },
+      { op: "set-ids", uid: 0, gid: 0, groups: undefined, by: "sandbox", why },
+      { op: "death-signal", by: "program", why },
+      { op: "close-descriptors", from: 3, by: "program", why },
+      {
+        op: "exec",
+        command: executable,
+        candidates: [executable],
+        args: [...self.argv, "in-ranges"],
+        env: [],
+        by: "program",
+        why,
+      },
+    ],
+  };
+}
+
+/** Have a request served. @throws HutchError that the namespace cannot be had for, or that came back */
+async function serveInRanges(maps: IdMaps, request: RangedRequest, why: string, onEvent?: OnEvent): Promise<void> {
+  const running = spawn(rangesPlan(maps, why), {
+    stdin: { data: new TextEncoder().encode(JSON.stringify(request)) },
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  let failure: HutchError | undefined;
+  for await (const line of lines(running.stdout)) {
+    const answer = JSON.parse(line) as RangedAnswer;
+    if ("event" in answer) onEvent?.(answer.event);
+    else
+      failure = new HutchError(
+        answer.error.message,
+        answer.error.hint === undefined ? {} : { hint: answer.error.hint },
+      );
+  }
+  const { status } = await running.outcome;
+  if (failure !== undefined) throw failure;
+  if (status !== 0) throw new HutchError(`hutch in the range of ids ended with ${status}`, { from: why });
+}
+
+async function* lines(stream: ReadableStream<Uint8Array> | undefined): AsyncGenerator<string> {
+  let rest = "";
+  for await (const chunk of stream ?? []) {
+    const parts = (rest + decodeBytes(chunk)).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+}

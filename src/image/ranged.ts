@@ -1,0 +1,67 @@
+/**
+ * Layers whose files belong to a range of ids of an ordinary user: `ranges/<id maps>/<hex of ChainID>` in the store.
+ * The maps are in the path, so that layers of one id, of this range and of an earlier one are never taken for each
+ * other. They are unpacked and removed by a process in a user namespace with these maps; all else, from outside.
+ */
+
+import { HutchError } from "../errors.ts";
+import type { IdMapping } from "../spec.ts";
+import { type Digest, isDigest } from "./digest.ts";
+import { type LayerOptions, removeByPath, unpackLayers } from "./layers.ts";
+import type { Descriptor } from "./manifest.ts";
+import type { OnEvent, PullEvent } from "./source.ts";
+import { makeDirectory, openStore, type Store } from "./store.ts";
+
+export type IdMaps = { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] };
+
+/** `u0.1000.1-1.100000.65536+g…`: the triples of newuidmap(1), with nothing that overlay's options would need escaped. */
+function formatMaps({ uidMappings, gidMappings }: IdMaps): string {
+  const format = (map: readonly IdMapping[]): string =>
+    map.map(({ containerID, hostID, size }) => `${containerID}.${hostID}.${size}`).join("-");
+  return `u${format(uidMappings)}+g${format(gidMappings)}`;
+}
+
+/** The store with the layers of these maps in the place of those of one id. */
+export function rangedStore(store: Store, maps: IdMaps): Store {
+  const layers = `${store.ranges}/${formatMaps(maps)}`;
+  makeDirectory(store.ranges, 0o700);
+  makeDirectory(layers, 0o700);
+  return { ...store, layers };
+}
+
+/** What a process in the namespace is asked for, as one JSON text. */
+export type RangedRequest =
+  | {
+      readonly op: "unpack";
+      /** The store's root, and where in it the layers go. */
+      readonly root: string;
+      readonly layers: string;
+      readonly descriptors: readonly Pick<Descriptor, "mediaType" | "digest" | "size">[];
+      readonly diffIds: readonly Digest[];
+      readonly limits?: LayerOptions["limits"];
+    }
+  | { readonly op: "remove"; readonly paths: readonly string[] };
+
+/** What it answers, one JSON text a line: events, and at most one error, which is the last. */
+export type RangedAnswer =
+  { readonly event: PullEvent } | { readonly error: { readonly message: string; readonly hint?: string | undefined } };
+
+/** Read a request. It comes from hutch itself; this only sees that it is whole. @throws HutchError */
+export function parseRequest(text: string): RangedRequest {
+  const request = JSON.parse(text) as
+    Partial<Extract<RangedRequest, { op: "unpack" }>> | { op: "remove"; paths: unknown };
+  if (request.op === "remove" && Array.isArray(request.paths)) return request as RangedRequest;
+  const whole = request.op === "unpack" && Array.isArray(request.descriptors) && request.diffIds?.every(isDigest);
+  if (whole !== true) throw new HutchError("in-ranges: no request of hutch's");
+  return request as RangedRequest;
+}
+
+/** The work of a process that is root of the namespace. */
+export async function serveRequest(request: RangedRequest, onEvent: OnEvent): Promise<void> {
+  if (request.op === "remove") {
+    for (const path of request.paths) removeByPath(path);
+    return;
+  }
+  const { root, layers, descriptors, diffIds, limits } = request;
+  await unpackLayers({ ...openStore(root), layers }, descriptors, diffIds, { ids: "real", onEvent, limits });
+}

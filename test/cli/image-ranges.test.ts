@@ -1,0 +1,84 @@
+/** Images of an ordinary user with ranges of ids (`run --userns auto`), and without. */
+
+import { expect, test } from "bun:test";
+import { chmodSync, writeFileSync } from "node:fs";
+import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
+import { dir, file, link, tar } from "../image/tar-maker.ts";
+import { BUSYBOX, eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
+
+const home = { uid: 1000, gid: 1001, mode: 0o700 };
+const image = imageOf(
+  [
+    layerOf(tar(dir("home"), dir("home/ann", home), file("home/ann/a", "one", { uid: 1000, gid: 1001, mode: 0o600 }))),
+    layerOf(tar(dir("home"), dir("home/ann", home), file("home/ann/.wh.a"), file("home/ann/b", "two", { uid: 1000 }))),
+    layerOf(tar(dir("home"), dir("home/ann", home), link("home/ann/c", "b", { uid: 65535 }))),
+  ],
+  { Cmd: ["/bin/sh"] },
+);
+const LIST = ["busybox", "sh", "-c", "cd /home/ann && busybox stat -c '%n %u:%g %a' . * && busybox cat c"];
+
+eachCaller("images with a range of ids", (bench) => {
+  /** hutch with private copies of /etc/subuid and /etc/subgid; the machine's own are not touched. */
+  const ranged = async (folder: string, ranges: string, args: readonly string[]) => {
+    for (const name of ["newuidmap", "newgidmap"]) needs(name);
+    const path = `${folder}/ranges`;
+    writeFileSync(path, ranges);
+    chmodSync(path, 0o644);
+    const { start } = await import("./hutch.ts");
+    const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
+    const own = [...bench.caller.prefix, bench.binary, ...args];
+    const argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, path, ...own];
+    return await start(argv, { stdin: "", env: { HUTCH_STORE: `${folder}/store` } }).ended;
+  };
+  if (bench.caller.root) {
+    test("root's layers have the image's ids as well", async () => {
+      const folder = bench.folder();
+      writeLayout(`${folder}/lay`, image, "box");
+      const env = { HUTCH_STORE: `${folder}/store` };
+      const result = await bench.hutch(["run", ...BUSYBOX, `oci:${folder}/lay:box`, ...LIST], { env });
+      expect(result.stdout).toBe(". 1000:1001 700\nb 1000:0 644\nc 65535:0 777\ntwo");
+    });
+    return;
+  }
+  const canBind = process.getuid?.() === 0;
+
+  test.if(canBind)("files have the image's ids inside (needs root to set /etc/subuid)", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/lay`, image, "box");
+    const word = `oci:${folder}/lay:box`;
+    const here = "nobody:300000:65536\n";
+    const listed = ". 1000:1001 700\nb 1000:0 644\nc 65535:0 777\ntwo";
+    // The one id first: what it has unpacked must not be taken for the range's.
+    expectSuccess(await ranged(folder, here, ["run", ...BUSYBOX, word, ...LIST]), /^\. 0:0 700\nb 0:0 644\n/);
+    const run = ["run", "--userns", "auto", ...BUSYBOX, word, ...LIST];
+    expectSuccess(await ranged(folder, here, run), listed);
+    expectSuccess(await ranged(folder, here, run), listed);
+    const asAnn = ["run", "--userns", "auto", "-u", "1000:1001", ...BUSYBOX, word, ...LIST];
+    expectSuccess(await ranged(folder, here, asAnn), listed);
+    const outside = await bench.shell('stat -c "%u" "$1"/store/ranges/*/*/diff/home/ann | sort -u', [folder]);
+    expectSuccess(outside, "300999\n");
+    // Another range has layers of its own; those of the first one cannot be removed with it, and that is said.
+    expectSuccess(await ranged(folder, "nobody:500000:65536\n", run), listed);
+    const kept = await ranged(folder, "nobody:500000:65536\n", ["prune", "--all"]);
+    expectFailure(kept, 1, "cannot remove", "ranges/", "a range that is yours no more");
+    expectSuccess(await ranged(folder, here, ["prune"]), /^freed /);
+    expectSuccess(await bench.shell('ls "$1"/store/ranges "$1"/store/layers | grep -v :', [folder]), "\n");
+  });
+
+  test.if(canBind)("an id beyond the range is one line that says so (needs root to set /etc/subuid)", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/lay`, image, "box");
+    const result = await ranged(folder, "nobody:300000:2000\n", ["run", "--userns", "auto", `oci:${folder}/lay:box`]);
+    expectFailure(result, 125, "layer sha256:", "65535:0", "/etc/subuid");
+    expectSuccess(await ranged(folder, "nobody:300000:2000\n", ["prune", "--all"]), /freed /);
+  });
+
+  test("without ranges, --userns auto is an error before anything is unpacked", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/lay`, image, "box");
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const args = ["run", "--userns", "auto", `oci:${folder}/lay:box`, "true"];
+    expectFailure(await bench.hutch(args, { env }), 125, "no range of ids", "--userns auto", "usermod");
+    expectSuccess(await bench.shell('ls "$1"/store/layers', [folder], { env }), "");
+  });
+});

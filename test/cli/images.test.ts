@@ -144,6 +144,23 @@ eachCaller("images", (bench) => {
     expectFailure(await hutch("run", image.config.digest, "x"), 125, `no image "${image.config.digest}" in the store`);
   });
 
+  test("without a network a stored image runs, and what is not stored says what was tried", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    const env = { HUTCH_STORE: `${bench.folder()}/store` };
+    const name = `${registry.host}/test`;
+    expect((await bench.hutch(["pull", name], { env })).code).toBe(0);
+    const asked = registry.requests.length;
+    // A network namespace whose loopback is down: no packet leaves, none arrives.
+    const unshare = bench.caller.root ? "unshare --net" : "unshare --user --map-current-user --net";
+    const offline = async (...args: string[]) => await bench.shell(`exec ${unshare} "$HUTCH" run "$@"`, args, { env });
+    expectSuccess(await offline(...withProbe(bench), "--entrypoint", "/probe", name, "argv0"), "/probe\n");
+    expect(registry.requests.length).toBe(asked);
+    const gone = `${registry.host}/other:1`;
+    const refused = await offline(gone);
+    expectFailure(refused, 125, registry.host, gone, "in the store runs without");
+  });
+
   test("ids are the layer's own for root, one id with a note otherwise", async () => {
     await using registry = startRegistry();
     registry.add(image);

@@ -41,6 +41,7 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
   }
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
+    kernel: parseRelease(readText("/proc/sys/kernel/osrelease") ?? ""),
     uid,
     gid,
     root,
@@ -55,6 +56,12 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
     mountsBelow: from.kind === "overlay" ? mountsBelow(from.lower) : new Map(),
     nofile: callerNofile(),
   };
+}
+
+/** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */
+export function parseRelease(release: string): number {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  return major === undefined ? Number.MAX_SAFE_INTEGER : 1000 * Number(major) + Number(minor);
 }
 
 /** A directory to cover while the root is assembled; not one that hides what is needed. */

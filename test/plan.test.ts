@@ -23,6 +23,24 @@ describe.each(Object.entries(SPECS))("the plan of %s", (_, spec) => {
   });
 });
 
+describe("kernels before 6.7", () => {
+  const lower = [host("/srv/layer"), host("/srv/root")];
+  const spec = specOf({ root: { kind: "overlay", lower, from: "r" } });
+  const overlay = (facts: HostFacts) => plan(spec, facts).steps.find(({ op }) => op === "overlay");
+
+  test("all layers in one option of mount(2)", () => {
+    expect(overlay({ ...HOSTS.user, kernel: 6_006 })).toMatchObject({ classic: true });
+    expect(overlay({ ...HOSTS.user, kernel: 6_007 })).not.toHaveProperty("classic");
+  });
+
+  test.each(["user", "root"] as const)("by %s: nothing else differs", (caller) => {
+    const lines = (kernel: number) => formatPlan(plan(spec, { ...HOSTS[caller], kernel })).split("\n");
+    const [old, young] = [lines(6_001), lines(6_007)];
+    expect(old.filter((line) => !young.includes(line))).toHaveLength(1);
+    expect(old).toHaveLength(young.length);
+  });
+});
+
 const roots = fc.constantFrom<Root>(
   { kind: "scratch", readonly: false, from: "scratch" },
   { kind: "scratch", readonly: true, from: "scratch" },

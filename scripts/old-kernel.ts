@@ -38,7 +38,17 @@ const CHECKS: readonly Check[] = [
   ["100 layers", "hutch run oci:/image100 /bin/sh -c 'ls /n | wc -l; cat /top'", "100\n99"],
   ["exit status", "hutch run /rootfs /bin/sh -c 'exit 7'; echo $?", "7"],
   ["mydocker", "mydocker run oci:/image3 /bin/sh -c 'echo $$; cat /a/z'", "1\nz"],
-  ["nothing left", "ls -A $(echo ${HUTCH_STORE}/sessions) 2>/dev/null | wc -l", "0"],
+  [
+    "json",
+    "hutch run --json /tmp/$USER-json /rootfs /bin/sh -c 'rm -r /a; exit 3'; echo $?; grep -c '\"exitCode\":3' /tmp/$USER-json",
+    "3\n1",
+  ],
+  ["nothing left", "ls -A $HUTCH_STORE/sessions | wc -l", "0"],
+  [
+    "nothing left by a kill, after the next prune",
+    "cd $HUTCH_STORE/sessions; hutch run /rootfs /bin/sleep 100 & until ls -d */work/work; do sleep 0.2; done >/dev/null 2>&1; kill -9 $!; ls | wc -l; hutch prune >/dev/null; ls | wc -l",
+    "1\n0",
+  ],
 ];
 
 /** A busybox with the names that the checks use. */
@@ -88,8 +98,8 @@ async function makeRoot(root: string): Promise<void> {
   }
   for (const place of ["bin", "rootfs/bin"]) await copyFile(BUSYBOX, join(root, place, "busybox"));
   await symlink("busybox", join(root, "bin/sh"));
-  for (const name of ["sh", "ls", "cat", "rm", "mkdir", "rmdir", "grep", "touch"])
-    await symlink("busybox", join(root, "rootfs/bin", "rootfs/proc", "rootfs/dev", "rootfs/mnt", name));
+  for (const name of ["sh", "ls", "cat", "rm", "mkdir", "rmdir", "grep", "touch", "sleep"])
+    await symlink("busybox", join(root, "rootfs/bin", name));
   for (const name of ["tmp", "a"]) await mkdir(join(root, "rootfs", name));
   await Bun.write(join(root, "rootfs/a/x"), "x\n");
   await Bun.write(join(root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
@@ -110,7 +120,7 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; m
 mount -t tmpfs tmpfs /tmp; chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user
 ip link set lo up
 echo "KERNEL $(uname -r)"
-echo "AS root"; HOME=/root HUTCH_STORE=/var/lib/hutch sh /checks
+echo "AS root"; USER=root HOME=/root HUTCH_STORE=/var/lib/hutch sh /checks
 chown -R 1000:1000 /rootfs
 echo "AS user"; HUTCH_STORE=/home/user/store su user -c "sh /checks"
 echo FINISHED

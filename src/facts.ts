@@ -10,6 +10,8 @@ export interface Range {
 
 /** The first release whose overlay takes its layers one by one, by fsconfig(2)'s `lowerdir+`. */
 export const LAYER_BY_LAYER = 6_007;
+/** The first release whose tmpfs has user.* attributes, by which an overlay marks a directory that hides those below. */
+export const TMPFS_ATTRIBUTES = 6_006;
 
 export interface HostFacts {
   /** The kernel's release as 1000 × major + minor: 6_001 for 6.1.0-18-amd64. */

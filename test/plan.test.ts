@@ -41,6 +41,15 @@ describe("kernels before 6.7", () => {
   });
 });
 
+test.each(["user", "root"] as const)("the writable layer on disk, by %s", (caller) => {
+  const facts: HostFacts = { ...HOSTS[caller], kernel: 6_001, disk: "/var/cache/x" };
+  const { steps } = plan(specOf(), facts);
+  expect(steps.find(({ op }) => op === "overlay")).toMatchObject({ disk: "disk" });
+  const opened = steps.find((step) => step.op === "open-tree" && step.source === "/var/cache/x");
+  expect(opened).toMatchObject({ by: caller === "root" ? "launcher" : "sandbox", idmapped: false });
+  expect(opened).toMatchObject({ attributes: ["nosuid", "nodev"], recursive: false });
+});
+
 const roots = fc.constantFrom<Root>(
   { kind: "scratch", readonly: false, from: "scratch" },
   { kind: "scratch", readonly: true, from: "scratch" },

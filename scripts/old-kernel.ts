@@ -43,6 +43,11 @@ const CHECKS: readonly Check[] = [
     "hutch run --json /tmp/$USER-json /rootfs /bin/sh -c 'rm -r /a; exit 3'; echo $?; grep -c '\"exitCode\":3' /tmp/$USER-json",
     "3\n1",
   ],
+  [
+    "signals",
+    "hutch run /rootfs /bin/sh -c 'trap \"echo caught; exit 4\" TERM; echo > /ready; sleep 100 & wait' & until ls $HUTCH_STORE/sessions/*/upper/ready; do sleep 0.2; done >/dev/null 2>&1; kill $!; wait $!; echo $?",
+    "caught\n4",
+  ],
   ["nothing left", "ls -A $HUTCH_STORE/sessions | wc -l", "0"],
   [
     "nothing left by a kill, after the next prune",
@@ -117,7 +122,7 @@ async function makeRoot(root: string): Promise<void> {
 /bin/busybox --install -s /bin
 export PATH=/usr/bin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t cgroup2 none /sys/fs/cgroup
-mount -t tmpfs tmpfs /tmp; chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user
+chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user
 ip link set lo up
 echo "KERNEL $(uname -r)"
 echo "AS root"; USER=root HOME=/root HUTCH_STORE=/var/lib/hutch sh /checks

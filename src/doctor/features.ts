@@ -58,7 +58,7 @@ export async function idmappedFinding({ executor, root, ids, directory, first }:
     id,
     name,
     detail,
-    first?.mend ?? `a ROOT on ext4, xfs, btrfs or tmpfs${others}, or run as an ordinary user`,
+    first?.mend ?? `a ROOT on ext4, xfs, btrfs or, from Linux 6.3, tmpfs${others}, or run as an ordinary user`,
   );
 }
 

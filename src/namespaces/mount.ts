@@ -4,7 +4,7 @@
  */
 
 import { DEFAULT_DEVICES, DEVICE_NUMBERS } from "../defaults.ts";
-import { type HostFacts, LAYER_BY_LAYER } from "../facts.ts";
+import { type HostFacts, LAYER_BY_LAYER, TMPFS_ATTRIBUTES } from "../facts.ts";
 import type { DeviceLayout, Mount, MountAttribute, Root, Spec } from "../spec.ts";
 import type { Action, Base, Kind, Tree } from "../step.ts";
 
@@ -157,6 +157,7 @@ function rootSteps(root: Root, host: HostFacts): { steps: readonly Because[]; ba
         lower: root.lower.map((_, index) => lowerTree(index)),
         workspace,
         ...(host.disk === undefined ? {} : { disk: DISK_TREE }),
+        ...(host.disk === undefined && host.kernel < TMPFS_ATTRIBUTES ? { unmarked: true } : {}),
         ...(host.kernel < LAYER_BY_LAYER ? { classic: true } : {}),
         why,
       },

@@ -48,6 +48,8 @@ const CHECKS: readonly Check[] = [
     "hutch run /rootfs /bin/sh -c 'trap \"echo caught; exit 4\" TERM; echo > /ready; sleep 100 & wait' & until ls $HUTCH_STORE/sessions/*/upper/ready; do sleep 0.2; done >/dev/null 2>&1; kill $!; wait $!; echo $?",
     "caught\n4",
   ],
+  ["doctor", "hutch doctor >/dev/null; echo $?", "0"],
+  ["every attack of the self-test is held", "hutch selftest >/dev/null; echo $?", "0"],
   ["nothing left", "ls -A $HUTCH_STORE/sessions | wc -l", "0"],
   [
     "nothing left by a kill, after the next prune",
@@ -113,8 +115,7 @@ async function makeRoot(root: string): Promise<void> {
   const checks = CHECKS.map(([name, command], index) => {
     return `echo "BEGIN ${index} ${name}"; (${command}) 2>&1 | cat; echo "END ${index}"\n`;
   }).join("");
-  const reports =
-    "echo REPORT doctor; hutch doctor; echo REPORT selftest; hutch selftest; echo REPORT plan; hutch plan /rootfs /bin/true | grep overlay";
+  const reports = "echo REPORT doctor; hutch doctor; echo REPORT plan; hutch plan /rootfs /bin/true | grep overlay";
   await Bun.write(join(root, "checks"), `export PATH=/usr/bin:/bin\ncd /\n${checks}${reports}\n`);
   await Bun.write(
     join(root, "init2"),

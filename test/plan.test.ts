@@ -33,6 +33,12 @@ describe("kernels before 6.7", () => {
     expect(overlay({ ...HOSTS.user, kernel: 6_007 })).not.toHaveProperty("classic");
   });
 
+  test("before 6.6, without a place on disk, the plan says what does not work", () => {
+    expect(formatPlan(plan(spec, { ...HOSTS.user, kernel: 6_005 }))).toContain("writes in memory: without user.*");
+    expect(overlay({ ...HOSTS.user, kernel: 6_005, disk: "/x" })).not.toHaveProperty("unmarked");
+    expect(overlay({ ...HOSTS.user, kernel: 6_006 })).not.toHaveProperty("unmarked");
+  });
+
   test.each(["user", "root"] as const)("by %s: nothing else differs", (caller) => {
     const lines = (kernel: number) => formatPlan(plan(spec, { ...HOSTS[caller], kernel })).split("\n");
     const [old, young] = [lines(6_001), lines(6_007)];

@@ -32,9 +32,13 @@ function rootOwner({ idMap }: Spec, { root, ranges, uid, gid }: HostFacts): { ui
 /** The directory below which `makeDiskLayer` would make one for this sandbox, or undefined when memory will do, or must. */
 export function diskLayerParent(spec: Spec, host: HostFacts): string | undefined {
   if (!needsDisk(spec, host) || rootOwner(spec, host) === undefined) return undefined;
-  const parent = layersDirectory();
-  mkdirSync(parent, { recursive: true, mode: 0o700 });
-  return WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(parent).type) ? parent : undefined;
+  try {
+    const parent = layersDirectory();
+    mkdirSync(parent, { recursive: true, mode: 0o700 });
+    return WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(parent).type) ? parent : undefined;
+  } catch {
+    return undefined; // a directory runs without a store, too: then in memory, as `hutch plan` tells
+  }
 }
 
 /** Whether writes of this sandbox go to an overlay whose marks this kernel's tmpfs cannot hold. */

@@ -73,6 +73,15 @@ eachCaller("a writable layer on disk", (bench) => {
     },
   );
 
+  test("without a store a directory's writes are in memory, and the plan says what that costs", async () => {
+    const { root } = places(bench);
+    const env = { HUTCH_STORE: "/proc/nowhere" };
+    const { stdout, stderr, code } = await bench.shell(run(`"$1" busybox echo one`), [root], { env });
+    expect({ stdout, stderr, code }).toEqual({ stdout: "one\n", stderr: "", code: 0 });
+    const plan = await bench.shell('exec setarch --uname-2.6 "$HUTCH" plan "$1" /bin/true', [root], { env });
+    expect(plan.stdout).toContain("writes in memory: without user.* attributes there");
+  });
+
   test("with a name, the next run removes it", async () => {
     const { root, env } = places(bench);
     const named = await bench.shell(run(`--name old-kernel "$1" busybox echo one`), [root], { env });

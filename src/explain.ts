@@ -69,8 +69,16 @@ export function describeStep(step: Action): string {
       return "new session on the pseudo-terminal; it becomes descriptors 0, 1, 2";
     case "workspace":
       return `mount tmpfs → ${step.directory}`;
-    case "overlay":
-      return `new overlay of ${step.lower.join(":")} as ${step.tree} (userxattr,volatile)`;
+    case "overlay": {
+      const place =
+        step.disk !== undefined
+          ? `, writes on ${step.disk}: this kernel's tmpfs has no user.* attributes`
+          : step.unmarked === true
+            ? ", writes in memory: without user.* attributes there, directories below cannot be removed (EIO)"
+            : "";
+      const way = step.classic === true ? ", by mount(2): this kernel's fsconfig(2) takes no layer by itself" : "";
+      return `new overlay of ${step.lower.join(":")} as ${step.tree} (userxattr,volatile)${place}${way}`;
+    }
     case "attach-root":
       return `attach ${step.tree} → ${step.directory} as the new root`;
     case "attach":

@@ -8,7 +8,14 @@ export interface Range {
   readonly size: number;
 }
 
+/** The first release whose overlay takes its layers one by one, by fsconfig(2)'s `lowerdir+`. */
+export const LAYER_BY_LAYER = 6_007;
+/** The first release whose tmpfs has user.* attributes, by which an overlay marks a directory that hides those below. */
+export const TMPFS_ATTRIBUTES = 6_006;
+
 export interface HostFacts {
+  /** The kernel's release as 1000 × major + minor: 6_001 for 6.1.0-18-amd64. */
+  readonly kernel: number;
   /** The caller's effective ids. */
   readonly uid: number;
   readonly gid: number;
@@ -26,6 +33,11 @@ export interface HostFacts {
   readonly terminal: boolean;
   /** An existing directory that may be covered by a tmpfs while the root is assembled. */
   readonly workspace: string;
+  /**
+   * A directory on disk, for this sandbox alone, with `upper` and `work` in it: where an overlay's writes go instead of
+   * into memory.
+   */
+  readonly disk?: string;
   /** What each bind source and lower directory is; a missing entry means that it is not there. */
   readonly kinds: ReadonlyMap<string, Kind>;
   /** Owner of directories that are to be shown writable to a range of ids. */

@@ -1,5 +1,6 @@
 /** Asking this machine for the facts that a plan needs (facts.ts). Reads only; by system calls, since it is on the way of every start. */
 
+import { decodeBytes } from "./bytes.ts";
 import { UsageError } from "./errors.ts";
 import type { HostFacts, Range } from "./facts.ts";
 import { FALLBACK_RANGE } from "./defaults.ts";
@@ -41,6 +42,7 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
   }
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
+    kernel: parseRelease(kernelRelease()),
     uid,
     gid,
     root,
@@ -55,6 +57,19 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
     mountsBelow: from.kind === "overlay" ? mountsBelow(from.lower) : new Map(),
     nofile: callerNofile(),
   };
+}
+
+/** struct utsname: fields of 65 bytes each, the release is the third (uname(2)). */
+function kernelRelease(): string {
+  const names = new Uint8Array(6 * 65);
+  rawCall("uname", names);
+  return decodeBytes(names.subarray(2 * 65, names.indexOf(0, 2 * 65)));
+}
+
+/** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */
+export function parseRelease(release: string): number {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  return major === undefined ? Number.MAX_SAFE_INTEGER : 1000 * Number(major) + Number(minor);
 }
 
 /** A directory to cover while the root is assembled; not one that hides what is needed. */

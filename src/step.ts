@@ -104,7 +104,18 @@ export type Action =
   | { readonly op: "controlling-terminal" }
   /** A tmpfs on `directory` that holds the overlay's upper and work directories. */
   | { readonly op: "workspace"; readonly directory: string }
-  | { readonly op: "overlay"; readonly tree: Tree; readonly lower: readonly Tree[]; readonly workspace: string }
+  | {
+      readonly op: "overlay";
+      readonly tree: Tree;
+      readonly lower: readonly Tree[];
+      readonly workspace: string;
+      /** The tree in which `upper` and `work` are, when that is not the workspace. */
+      readonly disk?: Tree;
+      /** Writes are in a memory that cannot hold marks about removed directories. */
+      readonly unmarked?: true;
+      /** By mount(2), all layers in one option, as kernels before 6.7 want it. */
+      readonly classic?: true;
+    }
   /** Make `tree` the root to be: attach it at `directory`; all later paths are resolved inside it. */
   | { readonly op: "attach-root"; readonly tree: Tree; readonly directory: string }
   /**

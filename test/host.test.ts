@@ -5,8 +5,19 @@ import fc from "fast-check";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gatherFacts, parseSubordinate } from "../src/host.ts";
+import { gatherFacts, parseRelease, parseSubordinate } from "../src/host.ts";
 import { host, specOf, volume } from "./plans.ts";
+
+test.each([
+  ["6.1.0-18-amd64\n", 6_001],
+  ["6.18.44-fc", 6_018],
+  ["5.15-rc1", 5_015],
+  ["7.0", 7_000],
+  ["Linux", Number.MAX_SAFE_INTEGER],
+  ["", Number.MAX_SAFE_INTEGER],
+])("release %j", (release, number) => {
+  expect(parseRelease(release)).toBe(number);
+});
 
 describe("subuid", () => {
   const text =

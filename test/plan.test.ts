@@ -23,6 +23,39 @@ describe.each(Object.entries(SPECS))("the plan of %s", (_, spec) => {
   });
 });
 
+describe("kernels before 6.7", () => {
+  const lower = [host("/srv/layer"), host("/srv/root")];
+  const spec = specOf({ root: { kind: "overlay", lower, from: "r" } });
+  const overlay = (facts: HostFacts) => plan(spec, facts).steps.find(({ op }) => op === "overlay");
+
+  test("all layers in one option of mount(2)", () => {
+    expect(overlay({ ...HOSTS.user, kernel: 6_006 })).toMatchObject({ classic: true });
+    expect(overlay({ ...HOSTS.user, kernel: 6_007 })).not.toHaveProperty("classic");
+  });
+
+  test("before 6.6, without a place on disk, the plan says what does not work", () => {
+    expect(formatPlan(plan(spec, { ...HOSTS.user, kernel: 6_005 }))).toContain("writes in memory: without user.*");
+    expect(overlay({ ...HOSTS.user, kernel: 6_005, disk: "/x" })).not.toHaveProperty("unmarked");
+    expect(overlay({ ...HOSTS.user, kernel: 6_006 })).not.toHaveProperty("unmarked");
+  });
+
+  test.each(["user", "root"] as const)("by %s: nothing else differs", (caller) => {
+    const lines = (kernel: number) => formatPlan(plan(spec, { ...HOSTS[caller], kernel })).split("\n");
+    const [old, young] = [lines(6_001), lines(6_007)];
+    expect(old.filter((line) => !young.includes(line))).toHaveLength(1);
+    expect(old).toHaveLength(young.length);
+  });
+});
+
+test.each(["user", "root"] as const)("the writable layer on disk, by %s", (caller) => {
+  const facts: HostFacts = { ...HOSTS[caller], kernel: 6_001, disk: "/var/cache/x" };
+  const { steps } = plan(specOf(), facts);
+  expect(steps.find(({ op }) => op === "overlay")).toMatchObject({ disk: "disk" });
+  const opened = steps.find((step) => step.op === "open-tree" && step.source === "/var/cache/x");
+  expect(opened).toMatchObject({ by: caller === "root" ? "launcher" : "sandbox", idmapped: false });
+  expect(opened).toMatchObject({ attributes: ["nosuid", "nodev"], recursive: false });
+});
+
 const roots = fc.constantFrom<Root>(
   { kind: "scratch", readonly: false, from: "scratch" },
   { kind: "scratch", readonly: true, from: "scratch" },

@@ -27,6 +27,7 @@ const KINDS = new Map([
 ] as const);
 
 const FACTS: HostFacts = {
+  kernel: 6_018,
   uid: 1000,
   gid: 1000,
   root: false,

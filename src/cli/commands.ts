@@ -93,6 +93,12 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: true,
     load: async () => (await import("./nix-session-end.ts")).endNixSession,
   },
+  "end-disk-layer": {
+    summary: "remove the writable layer of a sandbox that has ended",
+    hidden: true,
+    passesStatus: true,
+    load: async () => (await import("./disk-layer.ts")).endDiskLayer,
+  },
   ps: {
     summary: "list running sandboxes that have a name",
     passesStatus: false,

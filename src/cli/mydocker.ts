@@ -4,11 +4,11 @@ import { workingDirectory } from "../libc/files.ts";
 import { DEFAULT_PATH } from "../defaults.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { RegistryError } from "../image/registry-error.ts";
-import { launch, ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/launch.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
 import { findProgram, ProgramError } from "../rootfs/program.ts";
 import type { Command } from "./command.ts";
-import { planFor } from "./run.ts";
+import { start } from "./run.ts";
 import { print } from "./report.ts";
 import { parseRun, type PreparedRun, runSpec } from "./run-spec.ts";
 import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
@@ -35,7 +35,7 @@ export const mydocker: Command = {
       throw new UsageError(`unknown option ${image}`, { hint: `${USAGE}; for options use hutch run` });
     if (command === undefined || command === "") throw new UsageError("COMMAND is missing", { hint: USAGE });
     const prepared = await prepare(image, [command, ...args], required);
-    return launch(planFor(prepared.spec, self), self, { held: prepared.held });
+    return start(prepared.spec, self, { held: prepared.held });
   },
 };
 

@@ -6,6 +6,7 @@ import { pruneImages } from "../image/manage.ts";
 import { formatBytes } from "../image/views.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
+import { removeOldLayers } from "./disk-layer.ts";
 import { has, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
 import { oneLine } from "../bytes.ts";
@@ -27,6 +28,7 @@ export const prune: Command = {
     }
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch rmi IMAGE removes one" });
+    removeOldLayers();
     using progress = showProgress("hutch prune");
     const context = imageContext();
     const { names, freed } = await pruneImages(context.store, {

@@ -1,8 +1,10 @@
 /** `hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]` and `hutch plan`, which shows what run would do. */
 
 import type { ArgsDef } from "citty";
+import { DEFAULT_PATH } from "../defaults.ts";
+import { type HostFacts, TMPFS_ATTRIBUTES } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
-import { launch, type Self } from "../launch/launch.ts";
+import { launch, launchAndThen, type LaunchOptions, type Self } from "../launch/launch.ts";
 import type { State } from "../launch/supervise.ts";
 import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
@@ -16,11 +18,40 @@ import { parseRun, type RunRequest, runSpec } from "./run-spec.ts";
 
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 
-/** Spec → Plan for this machine. @throws UsageError when the Spec breaks a rule */
-export function planFor(spec: Spec, self?: Self): Plan {
+function factsFor(spec: Spec, self?: Self): HostFacts {
   const host = gatherFacts(spec, self?.argv.at(-1)); // a script that bun must find again to explain a failure
   validate(spec, host);
-  return plan(spec, host);
+  return host;
+}
+
+/** Spec → Plan for this machine. @throws UsageError when the Spec breaks a rule */
+export function planFor(spec: Spec, self?: Self): Plan {
+  return plan(spec, factsFor(spec, self));
+}
+
+/** Become the launcher of a Spec's plan; `enlist` is told the plan first. @throws UsageError, SystemError */
+export async function start(
+  spec: Spec,
+  self: Self,
+  options: LaunchOptions,
+  enlist?: (made: Plan) => Promise<State | undefined>,
+): Promise<never> {
+  const host = factsFor(spec, self);
+  const disk = host.kernel < TMPFS_ATTRIBUTES ? (await import("./disk-layer.ts")).makeDiskLayer(spec, host) : undefined;
+  if (disk === undefined) {
+    const made = plan(spec, host);
+    return launch(made, self, { ...options, state: await enlist?.(made) });
+  }
+  try {
+    const made = plan(spec, { ...host, disk });
+    const state = await enlist?.(made);
+    // These two go by the launcher's own process: then the next run removes the directory.
+    if (state !== undefined || options.parent !== undefined) return launch(made, self, { ...options, state });
+    return launchAndThen(made, self, ["end-disk-layer", disk], [`PATH=${DEFAULT_PATH}`], options);
+  } catch (error) {
+    (await import("../nix/remove-tree.ts")).removeTree(disk);
+    throw error;
+  }
 }
 
 /** Whether help is asked for among hutch's own options. */
@@ -44,16 +75,14 @@ export const run: Command = {
     if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
     const request = parseRun(argv);
     const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
-    const start = async (outputFd?: number) => {
+    const begin = async (outputFd?: number) => {
       const { spec, held } = await runSpec(request);
-      const made = planFor(spec, self);
-      const state = await enlisted(request, made);
-      return launch(made, self, { held, parent, outputFd, state });
+      return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made));
     };
-    if (!has(request.parsed, "json")) return start();
+    if (!has(request.parsed, "json")) return begin();
     const { openOutput, reportingTo } = await import("./json-output.ts");
     const outputFd = openOutput(request.parsed);
-    return reportingTo(outputFd, async () => start(outputFd));
+    return reportingTo(outputFd, async () => begin(outputFd));
   },
 };
 
@@ -70,7 +99,10 @@ export const showPlan: Command = {
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
     const { spec } = await runSpec(request);
-    const made = planFor(spec);
+    const host = factsFor(spec);
+    const parent =
+      host.kernel < TMPFS_ATTRIBUTES ? (await import("./disk-layer.ts")).diskLayerParent(spec, host) : undefined;
+    const made = plan(spec, parent === undefined ? host : { ...host, disk: `${parent}/…` });
     print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;
   },

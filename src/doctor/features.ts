@@ -35,8 +35,8 @@ export const mendKernel: Mend = ({ errno }) =>
 
 export const mendOverlay: Mend = ({ call, errno }) => {
   if (call === "fsopen" && errno === "ENODEV") return "as root: modprobe overlay";
-  if (call === "mkdirat" && errno === "EIO")
-    return "Linux 6.6 or newer, whose tmpfs has user.* attributes; until then --read-only";
+  if (errno === "EIO")
+    return "Linux 6.6 or newer, whose tmpfs has user.* attributes; until then hutch run writes to disk, beside its images, when those are on ext4, xfs, btrfs or f2fs";
   return "Linux 5.11 or newer; until then hutch run --read-only";
 };
 
@@ -58,7 +58,7 @@ export async function idmappedFinding({ executor, root, ids, directory, first }:
     id,
     name,
     detail,
-    first?.mend ?? `a ROOT on ext4, xfs, btrfs or tmpfs${others}, or run as an ordinary user`,
+    first?.mend ?? `a ROOT on ext4, xfs, btrfs or, from Linux 6.3, tmpfs${others}, or run as an ordinary user`,
   );
 }
 

@@ -37,7 +37,7 @@ const HINTS: readonly Hint[] = [
     op: ["open-tree"],
     call: "mount_setattr",
     errno: ["EINVAL", "EOPNOTSUPP"],
-    text: "this file system cannot show its files under other owners (idmapped mounts): use ext4, xfs, btrfs or tmpfs, or run as an ordinary user",
+    text: "this file system cannot show its files under other owners (idmapped mounts): use ext4, xfs, btrfs or, from Linux 6.3, tmpfs, or run as an ordinary user",
   },
   {
     op: ["open-tree"],

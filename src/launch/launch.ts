@@ -95,8 +95,14 @@ export function launch(plan: Plan, self: Self, options: LaunchOptions = {}): nev
  * As {@link launch}, and when the sandbox has ended, however it has, this process becomes hutch again, with the
  * arguments `then` and one more: the descriptor that {@link readOutcome} takes. `env` is its whole environment.
  */
-export function launchAndThen(plan: Plan, self: Self, then: readonly string[], env: readonly string[]): never {
-  const { imageFd, executableFd } = launcherImage(plan, self);
+export function launchAndThen(
+  plan: Plan,
+  self: Self,
+  then: readonly string[],
+  env: readonly string[],
+  options: Pick<LaunchOptions, "held" | "outputFd"> = {},
+): never {
+  const { imageFd, executableFd } = launcherImage(plan, self, options);
   const outcomeFd = moveUp(call("memfd_create", "hutch-outcome", 0));
   const argv = ownArguments();
   const keeping: Keeping = {

@@ -51,6 +51,8 @@ export const CLONE_FILES = 0x400;
 export const CLONE_VFORK = 0x4000;
 
 /** mount(2), umount2(2), the new mount API. */
+export const MS_NOSUID = 2;
+export const MS_NODEV = 4;
 export const MS_REC = 0x4000;
 export const MS_PRIVATE = 0x40000;
 export const MNT_DETACH = 2;

@@ -117,6 +117,7 @@ export const SYSCALLS = {
   timer_create: { x64: 222, arm64: 107 },
   timer_settime: { x64: 223, arm64: 110 },
   umask: { x64: 95, arm64: 166 },
+  uname: { x64: 63, arm64: 160 },
   umount2: { x64: 166, arm64: 39 },
   unlinkat: { x64: 263, arm64: 35 },
   unshare: { x64: 272, arm64: 97 },

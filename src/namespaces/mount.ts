@@ -4,7 +4,7 @@
  */
 
 import { DEFAULT_DEVICES, DEVICE_NUMBERS } from "../defaults.ts";
-import type { HostFacts } from "../facts.ts";
+import { type HostFacts, LAYER_BY_LAYER, TMPFS_ATTRIBUTES } from "../facts.ts";
 import type { DeviceLayout, Mount, MountAttribute, Root, Spec } from "../spec.ts";
 import type { Action, Base, Kind, Tree } from "../step.ts";
 
@@ -26,6 +26,7 @@ export interface Source {
 }
 
 const ROOT_TREE = "root";
+const DISK_TREE = "disk";
 const lowerTree = (index: number): Tree => `lower${index}`;
 const mountTree = (index: number): Tree => `mount${index}`;
 const deviceTree = (name: string): Tree => `dev-${name}`;
@@ -46,6 +47,18 @@ export function sources(spec: Spec, host: HostFacts, idmapped: boolean): readonl
         lower: true,
         why: root.from,
       });
+    });
+  }
+  if (root.kind === "overlay" && host.disk !== undefined) {
+    list.push({
+      tree: DISK_TREE,
+      path: host.disk,
+      kind: "directory",
+      recursive: false,
+      attributes: ["nosuid", "nodev"],
+      idmapped: false,
+      lower: false,
+      why: root.from,
     });
   }
   if (root.kind === "bind") {
@@ -119,9 +132,10 @@ export function takeSources(list: readonly Source[], staged: string | undefined)
 }
 
 /** Put the root itself together and attach it. Returns the base in which missing targets may be made, if any. */
-function rootSteps(root: Root, workspace: string): { steps: readonly Because[]; base: Base | undefined } {
+function rootSteps(root: Root, host: HostFacts): { steps: readonly Because[]; base: Base | undefined } {
   const why = root.from;
   const tree = ROOT_TREE;
+  const { workspace } = host;
   if (root.kind === "bind") return { steps: [{ op: "attach-root", tree, directory: workspace, why }], base: undefined };
   const base = { tree, at: "/" };
   if (root.kind === "scratch") {
@@ -137,7 +151,16 @@ function rootSteps(root: Root, workspace: string): { steps: readonly Because[]; 
   return {
     steps: [
       { op: "workspace", directory: workspace, why },
-      { op: "overlay", tree, lower: root.lower.map((_, index) => lowerTree(index)), workspace, why },
+      {
+        op: "overlay",
+        tree,
+        lower: root.lower.map((_, index) => lowerTree(index)),
+        workspace,
+        ...(host.disk === undefined ? {} : { disk: DISK_TREE }),
+        ...(host.disk === undefined && host.kernel < TMPFS_ATTRIBUTES ? { unmarked: true } : {}),
+        ...(host.kernel < LAYER_BY_LAYER ? { classic: true } : {}),
+        why,
+      },
       { op: "attach-root", tree, directory: `${workspace}/root`, why },
     ],
     base,
@@ -151,7 +174,7 @@ function isBelow(path: string, directory: string): boolean {
 
 /** The root, then every mount in the order of the Spec. */
 export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
-  const { steps: first, base: rootBase } = rootSteps(spec.root, host.workspace);
+  const { steps: first, base: rootBase } = rootSteps(spec.root, host);
   const steps: Because[] = [...first];
   // Deepest attached mount above a path decides whether missing directories may be made there: only in our own.
   const attached: { at: string; base: Base | undefined }[] = [{ at: "/", base: rootBase }];

@@ -1,0 +1,108 @@
+/**
+ * Kernels before 6.6, by uname(2)'s own way to pretend (setarch --uname-2.6): the writable layer is on disk, and nothing
+ * of it is left, whatever ends the sandbox. (The real thing: scripts/old-kernel.ts.)
+ */
+
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { until } from "./host-processes.ts";
+import { type Bench, eachCaller, withProbe } from "./hutch.ts";
+import { need } from "../kernel/sandbox.ts";
+import { openTerminal } from "./terminal.ts";
+
+const sessions = (store: string): readonly string[] => readdirSync(join(store, "sessions"));
+
+/** A root with busybox, and a store that is empty. */
+function places(bench: Bench): { readonly root: string; readonly env: { readonly HUTCH_STORE: string } } {
+  need("setarch", "util-linux");
+  const root = bench.folder({ "old/below/file": "text", proc: { directory: true }, dev: { directory: true } });
+  return { root, env: { HUTCH_STORE: bench.folder() } };
+}
+
+const busybox = ["--add", need("busybox", "busybox-static")];
+const run = (script: string) => `exec setarch --uname-2.6 "$HUTCH" run ${busybox.join(" ")} ${script}`;
+
+eachCaller("a writable layer on disk", (bench) => {
+  test("takes every write, changes nothing else, and is gone at the end with the exit status kept", async () => {
+    const { root, env } = places(bench);
+    const script = "rm -r /old && mkdir /old && busybox ls -A /old && echo new > /old/file && cat /old/file; exit 7";
+    const { stdout, stderr, code } = await bench.shell(
+      run(`"$1" busybox sh -c "$2"`),
+      [root, script.replaceAll(/\b(rm|mkdir|cat)\b/g, "busybox $1")],
+      { env },
+    );
+    expect(stderr).toBe("");
+    expect(stdout).toBe("new\n");
+    expect(code).toBe(7);
+    expect(sessions(env.HUTCH_STORE)).toEqual([]);
+    expect(readdirSync(join(root, "old"))).toEqual(["below"]);
+  });
+
+  test("a failed start leaves nothing, and says the same", async () => {
+    const { root, env } = places(bench);
+    const { stderr, code } = await bench.shell(run(`"$1" /none`), [root], { env });
+    expect(stderr).toContain("/none: command not found");
+    expect(code).toBe(127);
+    expect(sessions(env.HUTCH_STORE)).toEqual([]);
+  });
+
+  test.each(["SIGTERM", "SIGKILL"] as const)(
+    "%s reaches the program; the next prune finds what is left",
+    async (signal) => {
+      const { root, env } = places(bench);
+      const words = ["setarch", "--uname-2.6", bench.binary, "run", ...busybox, root, "busybox", "sh", "-c"];
+      const running = bench.start([...words, "trap 'exit 4' TERM; echo ready; while :; do busybox sleep 1; done"], {
+        env,
+      });
+      await running.says("ready\n");
+      const [made, ...others] = sessions(env.HUTCH_STORE);
+      expect(others).toEqual([]);
+      expect(readdirSync(join(env.HUTCH_STORE, "sessions", made ?? "")).toSorted()).toEqual(["upper", "work"]);
+      running.kill(signal);
+      const ended = await running.ended;
+      expect(ended.code).toBe(signal === "SIGTERM" ? 4 : null);
+      if (signal === "SIGKILL") {
+        expect(sessions(env.HUTCH_STORE)).toEqual([made ?? ""]);
+        await until("the sandbox is gone", async () => {
+          await bench.hutch(["prune"], { env });
+          return sessions(env.HUTCH_STORE).length === 0;
+        });
+      }
+      expect(sessions(env.HUTCH_STORE)).toEqual([]);
+    },
+  );
+
+  test("without a store a directory's writes are in memory, and the plan says what that costs", async () => {
+    const { root } = places(bench);
+    const env = { HUTCH_STORE: "/proc/nowhere" };
+    const { stdout, stderr, code } = await bench.shell(run(`"$1" busybox echo one`), [root], { env });
+    expect({ stdout, stderr, code }).toEqual({ stdout: "one\n", stderr: "", code: 0 });
+    const plan = await bench.shell('exec setarch --uname-2.6 "$HUTCH" plan "$1" /bin/true', [root], { env });
+    expect(plan.stdout).toContain("writes in memory: without user.* attributes there");
+  });
+
+  test("with a name, the next run removes it", async () => {
+    const { root, env } = places(bench);
+    const named = await bench.shell(run(`--name old-kernel "$1" busybox echo one`), [root], { env });
+    expect(named).toMatchObject({ stdout: "one\n", stderr: "", code: 0 });
+    expect(sessions(env.HUTCH_STORE)).toHaveLength(1);
+    const next = await bench.shell(run(`"$1" busybox echo two`), [root], { env });
+    expect(next).toMatchObject({ stdout: "two\n", stderr: "", code: 0 });
+    expect(sessions(env.HUTCH_STORE)).toEqual([]);
+  });
+
+  test("a terminal of its own works, and what it shows ends before the shell goes on", async () => {
+    const { root, env } = places(bench);
+    const terminal = await openTerminal(bench);
+    terminal.type(`export HUTCH_STORE=${env.HUTCH_STORE}\n`);
+    terminal.type(
+      `setarch --uname-2.6 ${bench.binary} run -t ${[...withProbe(bench), ...busybox].join(" ")} ${root} busybox sh -c 'busybox tty; exit 5'; echo "code $?"\n`,
+    );
+    await terminal.shows("/dev/pts/0\r\n");
+    await terminal.shows("code 5\r\n");
+    expect(sessions(env.HUTCH_STORE)).toEqual([]);
+    terminal.type("exit\n");
+    await terminal.ended;
+  });
+});

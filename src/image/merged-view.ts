@@ -5,6 +5,7 @@
  */
 
 import { HutchError } from "../errors.ts";
+import { systemError } from "../libc/call.ts";
 import { closeFile, listNames, O, openBeneath, readAll, readLink, S_IF, type Stat, statAt } from "../libc/file.ts";
 import { isOpaque, isWhiteout } from "./overlay-marks.ts";
 
@@ -60,7 +61,7 @@ export function createMergedView(roots: readonly number[]): MergedView {
     let top: Stat | undefined;
     for (const layer of parent.layers) {
       const fd = openBeneath(roots[layer] ?? -1, parentPath, O.PATH | O.DIRECTORY);
-      if (fd < 0) throw new HutchError(`layer ${layer}: cannot open ${JSON.stringify(parentPath)} (error ${-fd})`);
+      if (fd < 0) throw systemError(`layer ${layer}: open ${JSON.stringify(parentPath)}`, -fd);
       try {
         const stat = statAt(fd, name);
         if (stat === undefined) continue;
@@ -83,7 +84,7 @@ export function createMergedView(roots: readonly number[]): MergedView {
     const seen = look("");
     for (const layer of seen?.kind === "directory" ? seen.layers : []) {
       const fd = openBeneath(roots[layer] ?? -1, "", O.RDONLY | O.DIRECTORY);
-      if (fd < 0) throw new HutchError(`layer ${layer}: cannot open its root (error ${-fd})`);
+      if (fd < 0) throw systemError(`layer ${layer}: open its root`, -fd);
       for (const name of listNames(fd)) names.add(name);
       closeFile(fd);
     }
@@ -139,7 +140,7 @@ export function resolveInRoot(
 /** Where the link at a canonical path of one layer points. */
 export function readLinkIn(root: number, path: string): string {
   const fd = openBeneath(root, path, O.PATH | O.NOFOLLOW);
-  if (fd < 0) throw new HutchError(`cannot open the link ${JSON.stringify(path)} (error ${-fd})`);
+  if (fd < 0) throw systemError(`open the link ${JSON.stringify(path)} of the image`, -fd);
   try {
     return readLink(fd, "");
   } finally {
@@ -160,7 +161,7 @@ export function readInView(view: MergedView, path: string, limit: number): Uint8
   const seen = view.look(canonical);
   if (seen?.kind !== "other" || seen.stat.type !== S_IF.REG) return undefined;
   const fd = openBeneath(view.roots[seen.layer] ?? -1, canonical, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
-  if (fd < 0) throw new HutchError(`cannot read ${JSON.stringify(path)} of the image (error ${-fd})`);
+  if (fd < 0) throw systemError(`read ${JSON.stringify(path)} of the image`, -fd);
   try {
     const bytes = readAll(fd, limit);
     if (bytes === undefined) throw new HutchError(`${path} of the image is larger than ${limit} bytes`);

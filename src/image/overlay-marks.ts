@@ -3,8 +3,7 @@
  * (kernel Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories").
  */
 
-import { HutchError } from "../errors.ts";
-import { rawCall } from "../libc/call.ts";
+import { rawCall, systemError } from "../libc/call.ts";
 import { ERRNO } from "../libc/errno.ts";
 import { closeFile, getXattr, O, openAt, S_IF, setXattr, type Stat, statAt } from "../libc/file.ts";
 
@@ -28,14 +27,14 @@ export function isOpaque(directory: number, name: string): boolean {
   return getXattr(directory, name, OPAQUE)?.[0] === MARK[0];
 }
 
-/** Make an open directory opaque. @throws HutchError when the file system has no user attributes */
+/** Make an open directory opaque. @throws SystemError when the file system has no user attributes */
 export function markOpaque(directory: number): void {
   const result = setXattr(directory, "", OPAQUE, MARK);
   if (result < 0) refuseMarks(-result);
 }
 
 function refuseMarks(errno: number): never {
-  throw new HutchError(`the store's file system takes no overlay marks (error ${errno})`, {
+  throw systemError("mark a directory of the store for overlay", errno, {
     hint: "set HUTCH_STORE to a directory on ext4, xfs, btrfs or a tmpfs of Linux 6.6 or later",
   });
 }

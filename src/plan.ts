@@ -49,7 +49,7 @@ export function plan(spec: Spec, host: HostFacts): Plan {
 
   // Without a terminal, or with one of its own, nothing is lost by leaving the caller's session.
   const terminal = spec.process.terminal === true;
-  const leaves = terminal ? spec.init : !host.terminal;
+  const leaves = terminal ? spec.init : spec.session === true || !host.terminal;
   if (leaves) add("sandbox", undefined, [{ op: "session" }]);
   // Before the ids: a process whose uid has changed is not dumpable, and may not open its own files below /proc.
   if (has("time")) add("sandbox", words["timeOffsets"], timeSteps(spec));

@@ -163,6 +163,8 @@ export interface Spec {
   readonly startAs?: { readonly uid: number; readonly gid: number };
   /** Whether a reaper of hutch's is PID 1 and the program its child, or the program itself is PID 1. */
   readonly init: boolean;
+  /** Whether the program has a session of its own, and so no controlling terminal, where the caller has one. */
+  readonly session?: boolean;
   /** The user's words for things that have no `from` of their own, such as `--hostname x`, by the Spec's field. */
   readonly words: Readonly<Record<string, string>>;
 }

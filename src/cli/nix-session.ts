@@ -185,6 +185,7 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
       hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
       maskedPaths: covers ? MASKED_PATHS : [],
       readonlyPaths: covers ? READONLY_PATHS : [],
+      session: exact !== undefined && shell === undefined,
       exact: exact && exactRules(keptOwner(source)?.uid !== rawCall("geteuid")),
     }),
   );

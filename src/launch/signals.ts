@@ -69,7 +69,8 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   field(asm, info, SIGINFO.code, code);
   if (stops !== undefined) heedStops(asm, stops, { signal, code, loop, stop });
   if (witness !== undefined) askWitness(asm, witness, signal, sentToAll);
-  asm.ifEqual(content(code), c.SI_KERNEL, terminal === undefined ? sentToAll : hangUp);
+  if (terminal !== undefined) asm.ifEqual(content(code), c.SI_KERNEL, hangUp);
+  else if (watched.sharesGroup) asm.ifEqual(content(code), c.SI_KERNEL, sentToAll);
   asm.jump(forward);
 
   asm.place(sentToAll);

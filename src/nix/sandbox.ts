@@ -69,6 +69,8 @@ export interface BuildSandbox {
   readonly readonlyPaths: readonly string[];
   /** What only Nix's own sandbox has; undefined where hutch's walls come first. */
   readonly exact: ExactRules | undefined;
+  /** Whether the program has no controlling terminal. */
+  readonly session: boolean;
 }
 
 /** Rules of Nix's sandbox that hutch's default ones are stricter than, or have no need of. */
@@ -106,6 +108,7 @@ export function buildSandbox(build: BuildSandbox): Spec {
     readonlyPaths: build.readonlyPaths,
     init: false,
     words: {},
+    session: build.session,
     ...(exact === undefined ? {} : { security: "none" }),
     ...(startAs === undefined ? {} : { startAs }),
   };

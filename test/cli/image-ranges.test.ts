@@ -9,13 +9,13 @@ import { BUSYBOX, eachCaller, expectFailure, expectSuccess, needs } from "./hutc
 const home = { uid: 1000, gid: 1001, mode: 0o700 };
 const image = imageOf(
   [
-    layerOf(tar(dir("home"), dir("home/ann", home), file("home/ann/a", "one", { uid: 1000, gid: 1001, mode: 0o600 }))),
-    layerOf(tar(dir("home"), dir("home/ann", home), file("home/ann/.wh.a"), file("home/ann/b", "two", { uid: 1000 }))),
-    layerOf(tar(dir("home"), dir("home/ann", home), link("home/ann/c", "b", { uid: 65535 }))),
+    layerOf(tar(dir("home"), dir("home/ada", home), file("home/ada/a", "one", { uid: 1000, gid: 1001, mode: 0o600 }))),
+    layerOf(tar(dir("home"), dir("home/ada", home), file("home/ada/.wh.a"), file("home/ada/b", "two", { uid: 1000 }))),
+    layerOf(tar(dir("home"), dir("home/ada", home), link("home/ada/c", "b", { uid: 65535 }))),
   ],
   { Cmd: ["/bin/sh"] },
 );
-const LIST = ["busybox", "sh", "-c", "cd /home/ann && busybox stat -c '%n %u:%g %a' . * && busybox cat c"];
+const LIST = ["busybox", "sh", "-c", "cd /home/ada && busybox stat -c '%n %u:%g %a' . * && busybox cat c"];
 
 eachCaller("images with a range of ids", (bench) => {
   /** hutch with private copies of /etc/subuid and /etc/subgid; the machine's own are not touched. */
@@ -55,7 +55,7 @@ eachCaller("images with a range of ids", (bench) => {
     expectSuccess(await ranged(folder, here, run), listed);
     const asAnn = ["run", "--userns", "auto", "-u", "1000:1001", ...BUSYBOX, word, ...LIST];
     expectSuccess(await ranged(folder, here, asAnn), listed);
-    const outside = await bench.shell('stat -c "%u" "$1"/store/ranges/*/*/diff/home/ann | sort -u', [folder]);
+    const outside = await bench.shell('stat -c "%u" "$1"/store/ranges/*/*/diff/home/ada | sort -u', [folder]);
     expectSuccess(outside, "300999\n");
     // Another range has layers of its own; those of the first one cannot be removed with it, and that is said.
     expectSuccess(await ranged(folder, "nobody:500000:65536\n", run), listed);

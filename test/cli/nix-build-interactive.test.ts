@@ -1,7 +1,7 @@
 /** nix-build-shell on a terminal: the shell, its first line, line editing, job control, what it leaves. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { eachCaller } from "./hutch.ts";
 import { applet, failedBuild } from "./nix-builds.ts";
 import { openTerminal } from "./nix-terminal.ts";
@@ -54,6 +54,35 @@ eachCaller("nix-build-shell on a terminal", (bench) => {
     await terminal.shows("\nread-up");
     terminal.type("text", "Enter");
     await terminal.shows("\ngot text");
+  });
+
+  test("--exact COMMAND has no controlling terminal, and ^C ends it all the same", async () => {
+    const without =
+      '(: </dev/tty) 2>/dev/null; echo "tty=$?"; trap "echo got-INT; exit 9" INT; echo is-up; read -r line';
+    const temporary = bench.folder();
+    for (const [options, tty] of [
+      [["--exact"], 1],
+      [[], 0],
+    ] as const) {
+      using terminal = openTerminal(bench.folder());
+      const argv = [
+        ...bench.caller.prefix,
+        applet(bench),
+        "--store",
+        build.shop().store.root,
+        ...options,
+        build.kept(),
+      ];
+      const script = `${bench.folder()}/enter`;
+      writeFileSync(script, `${argv.join(" ")} bash -c '${without}'\n`);
+      terminal.type(`TMPDIR=${temporary} bash ${script}; echo "rc=$?"`, "Enter");
+      await terminal.shows("\nis-up");
+      terminal.type("C-c");
+      const last = await terminal.shows("\nrc=9");
+      expect(last).toContain(`\ntty=${tty}\n`);
+      expect(last.split("got-INT")).toHaveLength(2); // once
+    }
+    expect(readdirSync(temporary)).toEqual([]);
   });
 
   test("phases are run again, and the prompt follows", async () => {

@@ -1,6 +1,7 @@
 /** `nix-build-shell --exact`: what of the machine and of the build's derivation Nix's own sandbox is made from. */
 
-import { lchownSync, lstatSync, mkdirSync, readlinkSync, symlinkSync, chmodSync, writeFileSync } from "node:fs";
+import { accessSync, chmodSync, constants, copyFileSync, lchownSync, lstatSync, mkdirSync } from "node:fs";
+import { readlinkSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { HutchError } from "../errors.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { RLIMITS } from "../libc/constants.ts";
@@ -99,15 +100,36 @@ export async function makeStore(
     shown.push([path, source]);
   }
   for (const path of exact.partial) {
-    const place = `${directory}/${path.slice(store.storeDir.length + 1)}`;
-    const found = lstatSync(onHost(store, path), { throwIfNoEntry: false });
-    // a file or a link as an output is rare, and a build that fails leaves none that is of use
-    if (found?.isDirectory() === true)
-      await copyTree(onHost(store, path), place, { unreadable: "skip", ...(owner === undefined ? {} : { owner }) });
+    await copyOutput(onHost(store, path), `${directory}/${path.slice(store.storeDir.length + 1)}`, owner);
   }
   if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
   chmodSync(directory, 0o1775);
   return closureStore(directory, shown);
+}
+
+/** Copy what a build has left of an output: a directory, a file or a link. What the caller may not read is left out. */
+async function copyOutput(source: string, place: string, owner: Owner | undefined): Promise<void> {
+  const found = lstatSync(source, { throwIfNoEntry: false });
+  if (found?.isDirectory() === true)
+    await copyTree(source, place, { unreadable: "skip", ...(owner === undefined ? {} : { owner }) });
+  else if (found?.isSymbolicLink() === true) {
+    symlinkSync(readlinkSync(source, "buffer"), place);
+    if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
+  } else if (found?.isFile() === true && mayRead(source)) {
+    copyFileSync(source, place, constants.COPYFILE_EXCL);
+    if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
+    chmodSync(place, found.mode & 0o7777); // after chown(2), which clears set-user-ID
+    utimesSync(place, found.atime, found.mtime);
+  }
+}
+
+function mayRead(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Nix's filter for the installed version. */

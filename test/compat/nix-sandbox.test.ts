@@ -1,7 +1,7 @@
 /** One probe, run by real Nix's builder and by `nix-build-shell --exact` on what that build has left, line by line. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { parseEnvVars, valueOf } from "../../src/nix/env-vars.ts";
 import { nixStore, onHost, type Store } from "../../src/nix/store-path.ts";
@@ -120,6 +120,25 @@ describe("the store of --exact", () => {
     expect(stdout).toBe("partial\ngone\n");
     expect(readFileSync(`${place}/file`, "utf8")).toBe("partial\n");
     Bun.spawnSync(["rm", "-r", place]);
+  });
+
+  test.each([
+    ["a file", 'echo partial > "$1"; chmod 640 "$1"; touch -d @1000 "$1"', "1000 640 partial\n", "-f"],
+    ["a link", 'ln -s /build/env-vars "$1"', "", "-L"],
+  ])("so is %s", (_, make, expected, is) => {
+    const place = onHost(store, fact("out"));
+    const made = Bun.spawnSync(["sh", "-c", make, "sh", place], isRoot ? { uid: UID, gid: UID } : {});
+    expect(made.exitCode).toBe(0);
+    const show =
+      is === "-f" ? '$busybox stat -c "%Y %a" $out | $busybox tr "\\n" " "; $busybox cat $out; echo x >> $out;' : "";
+    const { stdout } = enter([
+      fact("SHELL"),
+      "-c",
+      `[ ${is} $out ] && echo kind; ${show} $busybox rm $out; [ -e $out ] || echo gone`,
+    ]);
+    expect(stdout).toBe(`kind\n${expected}gone\n`);
+    expect(lstatSync(place).isSymbolicLink()).toBe(is === "-L");
+    unlinkSync(place);
   });
 
   test("the interactive shell and its functions are there too", () => {

@@ -30,6 +30,11 @@ export function encodeBytes(text: string): Uint8Array {
   return Uint8Array.from(parts);
 }
 
+/** A path for node:fs, which takes strings for UTF-8. */
+export function fsPath(path: string): Buffer {
+  return Buffer.from(encodeBytes(path));
+}
+
 /** Length in bytes of the sequence that starts at `i`, 0 when it is not valid UTF-8 (Unicode 15, table 3-7). */
 function sequenceLength(bytes: Uint8Array, i: number): number {
   const first = bytes[i] ?? 0;

@@ -2,7 +2,7 @@
 
 import { chmodSync, lchownSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
-import { encodeBytes, oneLine } from "../bytes.ts";
+import { decodeBytes, encodeBytes, fsPath, oneLine } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import { launchAndThen, type Self } from "../launch/launch.ts";
@@ -135,7 +135,7 @@ function checkOutside(directory: string, { source, store }: Session, from: strin
 
 function realPath(path: string): string {
   try {
-    return realpathSync(path);
+    return decodeBytes(realpathSync(fsPath(path), "buffer"));
   } catch {
     return path; // said when it is used
   }

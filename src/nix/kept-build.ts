@@ -4,7 +4,7 @@
  */
 
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { decodeBytes } from "../bytes.ts";
+import { decodeBytes, fsPath } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { buildFacts, type BuildFacts, type EnvVar, parseEnvVars } from "./env-vars.ts";
 import { onHost, parseStorePath, type Store } from "./store-path.ts";
@@ -52,7 +52,7 @@ export function findKeptBuild(path: string): KeptBuild {
     found.find(({ directory }, i) => i > 0 && isWrapper(given) && isDirectory(directory)) ??
     found[0];
   const directory = best?.directory ?? given;
-  const status = statSync(directory);
+  const status = statSync(fsPath(directory));
   return {
     directory,
     envVarsPath: `${directory}/env-vars`,
@@ -69,8 +69,8 @@ function isWrapper(directory: string): boolean {
 
 function enter(path: string): string {
   try {
-    const real = realpathSync(path);
-    if (!statSync(real).isDirectory()) throw new UsageError(`${path} is not a directory`);
+    const real = decodeBytes(realpathSync(fsPath(path), "buffer"));
+    if (!statSync(fsPath(real)).isDirectory()) throw new UsageError(`${path} is not a directory`);
     return real;
   } catch (error) {
     if (error instanceof UsageError) throw error;
@@ -93,7 +93,7 @@ function refusal(error: unknown, path: string): UsageError {
 
 function isLink(path: string): boolean {
   try {
-    return lstatSync(path).isSymbolicLink();
+    return lstatSync(fsPath(path)).isSymbolicLink();
   } catch {
     return false; // not there, or behind a directory that may not be entered: said later
   }
@@ -101,7 +101,7 @@ function isLink(path: string): boolean {
 
 function isDirectory(path: string): boolean {
   try {
-    return statSync(path).isDirectory();
+    return statSync(fsPath(path)).isDirectory();
   } catch {
     return false;
   }
@@ -127,7 +127,7 @@ function envVarsState(directory: string, given: string): EnvVarsState {
 function openRegular(path: string): number | undefined {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "ELOOP" || code === "ENXIO") return undefined; // a link, or a socket
@@ -182,7 +182,7 @@ export function checkBuildVariables(variables: readonly EnvVar[], store: Store, 
 
 function checkShell(path: string, shell: string): void {
   try {
-    if (statSync(path).isFile()) return;
+    if (statSync(fsPath(path)).isFile()) return;
   } catch (error) {
     const { code } = error as { code?: string };
     const gone = code === "ENOENT" ? "is no longer in the store" : `cannot be used: ${code ?? String(error)}`;

@@ -32,6 +32,14 @@ eachCaller("nix-build-shell", (bench) => {
     expectSuccess(await enter(bench, build, bench.folder(), [`${folder}/link`, "true"]), "");
   });
 
+  test("a directory whose name is no UTF-8, and spaces in it", async () => {
+    const enterIt =
+      'd=$(printf "%s/b \\377" "$1"); cp -a "$2" "$d"; shift 2; export TMPDIR=$1; shift; exec "$@" "$d" ls /build';
+    const argv = [applet(bench), "--store", build.shop().store.root];
+    const result = await bench.shell(enterIt, [bench.folder(), build.kept(), bench.folder(), ...argv]);
+    expectSuccess(result, "env-vars\nsource\n");
+  });
+
   test.each([
     ["exit 42", 42],
     ["kill -KILL $$; exit 3", 3],

@@ -1,7 +1,7 @@
 /** nix-build-shell on a terminal: the shell, its first line, line editing, job control, what it leaves. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { eachCaller } from "./hutch.ts";
 import { applet, failedBuild } from "./nix-builds.ts";
 import { openTerminal } from "./nix-terminal.ts";
@@ -83,6 +83,28 @@ eachCaller("nix-build-shell on a terminal", (bench) => {
       expect(last.split("got-INT")).toHaveLength(2); // once
     }
     expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test("--build with several failures asks which one to enter", async () => {
+    const other = bench.folder({ "env-vars": readFileSync(`${build.kept()}/env-vars`, "utf8") });
+    const folder = bench.folder({
+      "nix-build": {
+        executable: `#!/bin/sh\nprintf "keeping build directory '%s'\\n" ${other} ${build.kept()} >&2; exit 1\n`,
+      },
+    });
+    using terminal = openTerminal(bench.folder());
+    const argv = [...bench.caller.prefix, applet(bench), "--store", build.shop().store.root, "--build"];
+    terminal.type(`TMPDIR=${bench.folder()} ${argv.join(" ")} ${folder}/nix-build`, "Enter");
+    expect(await terminal.shows("\nwhich one? [1-2]")).toContain(`\n1: ${other}\n2: ${build.kept()}\n`);
+    terminal.type("3", "Enter");
+    await terminal.shows(/which one\? \[1-2\] 3\s+which one\? \[1-2\]/);
+    terminal.type("2", "Enter");
+    await terminal.shows(`failed in checkPhase; kept in ${build.kept()};`);
+    await terminal.shows(PROMPT);
+    terminal.type("echo line-$((40+2)); exit 6", "Enter"); // the terminal is the shell's, nothing still reads it
+    await terminal.shows("\nline-42");
+    terminal.type('echo "rc=$?"', "Enter");
+    await terminal.shows("\nrc=6");
   });
 
   test("phases are run again, and the prompt follows", async () => {

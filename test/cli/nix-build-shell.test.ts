@@ -204,6 +204,15 @@ nobody:x:65534:65534:Nobody:/:/noshell
     );
   });
 
+  test("what /proc tells of the machine is covered by the null device", async () => {
+    const paths = ["/proc/keys", "/proc/interrupts", "/proc/timer_list", "/proc/kmsg"].filter((path) =>
+      existsSync(path),
+    );
+    expect(paths).toContain("/proc/interrupts");
+    const look = `for path; do [ "$path" -ef /dev/null ] && echo covered; done`;
+    expectSuccess(await run("bash", "-c", look, "bash", ...paths), "covered\n".repeat(paths.length));
+  });
+
   test("standard input goes to the command", async () => {
     const argv = [build.kept(), "cat"];
     expectSuccess(await enter(bench, build, bench.folder(), argv, { stdin: "some text" }), "some text");

@@ -29,8 +29,13 @@ export interface IdMapping {
  * - `range`: the caller's subordinate ranges, by newuidmap(1) when not root.
  * - explicit maps: what is given; more than the caller's own id needs privilege.
  */
-export type IdMap =
-  "default" | "range" | { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] };
+export type IdMap = "default" | "range" | IdMaps;
+
+/** Explicit maps of a user namespace (OCI `linux.uidMappings`, `linux.gidMappings`). */
+export interface IdMaps {
+  readonly uidMappings: readonly IdMapping[];
+  readonly gidMappings: readonly IdMapping[];
+}
 
 /** Where the root file system comes from. */
 export type Root =

@@ -8,6 +8,7 @@
 import { chmodSync, chownSync, mkdirSync, statfsSync } from "node:fs";
 import { UsageError } from "../errors.ts";
 import { type HostFacts, TMPFS_ATTRIBUTES } from "../facts.ts";
+import type { Store } from "../image/store.ts";
 import { readOutcome } from "../launch/afterwards.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
 import { removeTree } from "../nix/remove-tree.ts";
@@ -18,9 +19,9 @@ import { imageContext } from "./image-context.ts";
 /** Magic numbers (statfs(2)) of file systems that an overlay may write to: ext4, xfs, btrfs, f2fs. */
 const WRITABLE_BELOW_AN_OVERLAY: readonly number[] = [0xef53, 0x58465342, 0x9123683e, 0xf2f52010];
 
-/** Where the directories of writable layers are; the store is the caller's own, and made when it is missing. */
-function layersDirectory(): string {
-  return `${imageContext().store.root}/sessions`;
+/** Where the directories of writable layers are. */
+function layersDirectory({ root }: Store): string {
+  return `${root}/sessions`;
 }
 
 /** Whose the files of the sandbox's root are outside; undefined where the caller could not remove all that it makes. */
@@ -33,7 +34,7 @@ function rootOwner({ idMap }: Spec, { root, ranges, uid, gid }: HostFacts): { ui
 export function diskLayerParent(spec: Spec, host: HostFacts): string | undefined {
   if (!needsDisk(spec, host) || rootOwner(spec, host) === undefined) return undefined;
   try {
-    const parent = layersDirectory();
+    const parent = layersDirectory(imageContext().store); // the caller's own, made when it is missing
     mkdirSync(parent, { recursive: true, mode: 0o700 });
     return WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(parent).type) ? parent : undefined;
   } catch {
@@ -63,8 +64,8 @@ export function makeDiskLayer(spec: Spec, host: HostFacts): string | undefined {
 }
 
 /** Remove what sandboxes left whose hutch was killed. */
-export function removeOldLayers(): void {
-  removeOldSessions(layersDirectory());
+export function removeOldLayers(store: Store): void {
+  removeOldSessions(layersDirectory(store));
 }
 
 /** `hutch end-disk-layer DIRECTORY FD`: what follows a sandbox with its writable layer on disk. Not for people. */

@@ -71,16 +71,23 @@ function installedVersion(): NixVersion | undefined {
   return parseNixVersion(child.stdout.toString());
 }
 
+/** /nix/store of `--exact`. */
+export interface MadeStore {
+  readonly mounts: readonly Mount[];
+  /** Host paths of what is missing from outputs that the build has left. */
+  readonly unreadable: readonly string[];
+}
+
 /**
  * Make the directory that is to be /nix/store: a place for each path of the closure, and what the build has left of its
- * outputs, as the builder's own. Returns the mounts. @throws HutchError
+ * outputs, as the builder's own. @throws HutchError
  */
 export async function makeStore(
   store: Store,
   exact: Exact,
   directory: string,
   owner: Owner | undefined,
-): Promise<readonly Mount[]> {
+): Promise<MadeStore> {
   mkdirSync(directory);
   const shown: (readonly [string, string])[] = [];
   for (const path of exact.closure) {
@@ -99,28 +106,37 @@ export async function makeStore(
     else writeFileSync(place, "");
     shown.push([path, source]);
   }
+  const unreadable: string[] = [];
   for (const path of exact.partial) {
-    await copyOutput(onHost(store, path), `${directory}/${path.slice(store.storeDir.length + 1)}`, owner);
+    const place = `${directory}/${path.slice(store.storeDir.length + 1)}`;
+    unreadable.push(...(await copyOutput(onHost(store, path), place, owner)));
   }
   if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
   chmodSync(directory, 0o1775);
-  return closureStore(directory, shown);
+  return { mounts: closureStore(directory, shown), unreadable };
 }
 
-/** Copy what a build has left of an output: a directory, a file or a link. What the caller may not read is left out. */
-async function copyOutput(source: string, place: string, owner: Owner | undefined): Promise<void> {
+/** Copy what a build has left of an output: a directory, a file or a link. Returns what the caller may not read. */
+async function copyOutput(source: string, place: string, owner: Owner | undefined): Promise<readonly string[]> {
   const found = lstatSync(source, { throwIfNoEntry: false });
-  if (found?.isDirectory() === true)
-    await copyTree(source, place, { unreadable: "skip", ...(owner === undefined ? {} : { owner }) });
-  else if (found?.isSymbolicLink() === true) {
+  if (found?.isDirectory() === true) {
+    const { skipped } = await copyTree(source, place, {
+      unreadable: "skip",
+      ...(owner === undefined ? {} : { owner }),
+    });
+    return skipped.map(({ path }) => `${source}/${path}`);
+  }
+  if (found?.isSymbolicLink() === true) {
     symlinkSync(readlinkSync(source, "buffer"), place);
     if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
-  } else if (found?.isFile() === true && mayRead(source)) {
+  } else if (found?.isFile() === true) {
+    if (!mayRead(source)) return [source];
     copyFileSync(source, place, constants.COPYFILE_EXCL);
     if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
     chmodSync(place, found.mode & 0o7777); // after chown(2), which clears set-user-ID
     utimesSync(place, found.atime, found.mtime);
   }
+  return [];
 }
 
 function mayRead(path: string): boolean {

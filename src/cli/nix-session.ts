@@ -10,7 +10,6 @@ import { ARCH, rawCall } from "../libc/call.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
 import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
-import type { Skipped } from "../nix/copy-tree.ts";
 import { removeTree } from "../nix/remove-tree.ts";
 import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
@@ -80,10 +79,11 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     const unreadable = await copyBuild(source, build, owner);
     copied = true;
     if (exact !== undefined) chmodSync(build, 0o700); // kept directories are opened only when they are kept
-    const closure = exact && (await makeStore(store, exact, `${directory}/store`, owner));
-    for (const note of [...source.notes, ...tellUnreadable(unreadable, kept)]) say(`nix-build-shell: ${note}`);
+    const made = exact && (await makeStore(store, exact, `${directory}/store`, owner));
+    const missing = [...unreadable.map(({ path }) => `${kept}/${path}`), ...(made?.unreadable ?? [])];
+    for (const note of [...source.notes, ...tellUnreadable(missing)]) say(`nix-build-shell: ${note}`);
     for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
-    const plan = await sessionPlan({ session, build, shell, exact, closure, owner });
+    const plan = await sessionPlan({ session, build, shell, exact, closure: made?.mounts, owner });
     for (const line of shell?.lines ?? []) say(line);
     const end: SessionEnd = {
       directory,
@@ -116,11 +116,11 @@ function sourceRoot({ workingDirectory, buildTop }: BuildVariables): string {
     : "";
 }
 
-function tellUnreadable(skipped: readonly Skipped[], kept: string | undefined): readonly string[] {
-  const [first] = skipped;
-  if (first === undefined || kept === undefined) return [];
-  const more = skipped.length === 1 ? "" : ` and ${skipped.length - 1} more`;
-  return [`${kept}/${first.path}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
+function tellUnreadable(paths: readonly string[]): readonly string[] {
+  const [first] = paths;
+  if (first === undefined) return [];
+  const more = paths.length === 1 ? "" : ` and ${paths.length - 1} more`;
+  return [`${first}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
 }
 
 /** Nothing is ever written into the kept directory or the store. @throws UsageError */

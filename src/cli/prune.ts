@@ -28,9 +28,9 @@ export const prune: Command = {
     }
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch rmi IMAGE removes one" });
-    removeOldLayers();
-    using progress = showProgress("hutch prune");
     const context = imageContext();
+    removeOldLayers(context.store);
+    using progress = showProgress("hutch prune");
     const { names, freed } = await pruneImages(context.store, {
       all: has(parsed, "all"),
       onEvent: progress.onEvent,

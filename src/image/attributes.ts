@@ -9,8 +9,9 @@ import { getXattr, listXattrs, S_IF, setTimes, setXattr, type Stat } from "../li
 import { isReservedXattr } from "./overlay-marks.ts";
 
 /**
- * Whose ids files get: "real" are the layer's own (root, or root of a namespace with a range of ids); "one" is the caller's for everything, with the wanted
- * ones kept in `user.containers.override_stat` (containers/storage) where they are not 0:0.
+ * Whose ids files get: "real" are the layer's own (root, or root of a namespace with a range of ids); "one" is the
+ * caller's for everything, with the wanted ones kept in `user.containers.override_stat` (containers/storage) where they
+ * are not 0:0.
  */
 export type IdMode = "real" | "one";
 

@@ -177,7 +177,9 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       bytes += layerBytes(path);
       rename(path, leaving);
     }
-    if (!removedHere(leaving)) refused.push(leaving);
+    if (path.startsWith(`${store.ranges}/`)) {
+      if (!removedHere(leaving)) refused.push(leaving);
+    } else removeByPath(leaving);
   }
   for (const directory of [store.partial, store.tmp]) for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))

@@ -5,14 +5,12 @@
  */
 
 import { HutchError } from "../errors.ts";
-import type { IdMapping } from "../spec.ts";
+import type { IdMapping, IdMaps } from "../spec.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { type LayerOptions, removeByPath, unpackLayers } from "./layers.ts";
 import type { Descriptor } from "./manifest.ts";
 import type { OnEvent, PullEvent } from "./source.ts";
 import { makeDirectory, openStore, type Store } from "./store.ts";
-
-export type IdMaps = { readonly uidMappings: readonly IdMapping[]; readonly gidMappings: readonly IdMapping[] };
 
 /** `u0.1000.1-1.100000.65536+g…`: the triples of newuidmap(1), with nothing that overlay's options would need escaped. */
 function formatMaps({ uidMappings, gidMappings }: IdMaps): string {

@@ -1,7 +1,7 @@
 /** User namespace: how ids inside map to ids outside (user_namespaces(7)). */
 
 import type { HostFacts, Range } from "../facts.ts";
-import type { IdMapping, Spec } from "../spec.ts";
+import type { IdMapping, IdMaps, Spec } from "../spec.ts";
 import type { Action } from "../step.ts";
 
 /**
@@ -17,9 +17,6 @@ export interface IdPlan {
 }
 
 const one = (containerID: number, hostID: number): readonly IdMapping[] => [{ containerID, hostID, size: 1 }];
-
-/** Id maps of a user namespace. */
-export type IdMaps = Pick<IdPlan, "uidMappings" | "gidMappings">;
 
 /**
  * The maps of an ordinary user with ranges: root inside is the user, so that its own files are root's, and the range

@@ -53,8 +53,8 @@ eachCaller("images with a range of ids", (bench) => {
     const run = ["run", "--userns", "auto", ...BUSYBOX, word, ...LIST];
     expectSuccess(await ranged(folder, here, run), listed);
     expectSuccess(await ranged(folder, here, run), listed);
-    const asAnn = ["run", "--userns", "auto", "-u", "1000:1001", ...BUSYBOX, word, ...LIST];
-    expectSuccess(await ranged(folder, here, asAnn), listed);
+    const asAda = ["run", "--userns", "auto", "-u", "1000:1001", ...BUSYBOX, word, ...LIST];
+    expectSuccess(await ranged(folder, here, asAda), listed);
     const outside = await bench.shell('stat -c "%u" "$1"/store/ranges/*/*/diff/home/ada | sort -u', [folder]);
     expectSuccess(outside, "300999\n");
     // Another range has layers of its own; those of the first one cannot be removed with it, and that is said.

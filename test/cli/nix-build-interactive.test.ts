@@ -85,6 +85,21 @@ eachCaller("nix-build-shell on a terminal", (bench) => {
     expect(readdirSync(temporary)).toEqual([]);
   });
 
+  test("--exact COMMAND stops at ^Z, and goes on", async () => {
+    using terminal = openTerminal(bench.folder());
+    const argv = [...bench.caller.prefix, applet(bench), "--store", build.shop().store.root, "--exact", build.kept()];
+    const script = `${bench.folder()}/enter`;
+    writeFileSync(script, `exec ${argv.join(" ")} bash -c 'echo is-up; read -r line; echo "got $line"'\n`);
+    terminal.type(`TMPDIR=${bench.folder()} bash ${script}`, "Enter");
+    await terminal.shows("\nis-up");
+    terminal.type("C-z");
+    await terminal.shows(/Stopped/);
+    terminal.type("fg", "Enter");
+    await terminal.shows(/\nTMPDIR=\S+ bash \S+\n/); // fg says what goes on
+    terminal.type("word", "Enter");
+    await terminal.shows("\ngot word");
+  });
+
   test("--build with several failures asks which one to enter", async () => {
     const other = bench.folder({ "env-vars": readFileSync(`${build.kept()}/env-vars`, "utf8") });
     const folder = bench.folder({

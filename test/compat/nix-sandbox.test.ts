@@ -141,6 +141,22 @@ describe("the store of --exact", () => {
     unlinkSync(place);
   });
 
+  test.if(isRoot)("only as root: what may not be read of it is left out, and that is said", () => {
+    const place = onHost(store, fact("out"));
+    for (const make of [
+      'mkdir -m 755 "$1"; echo s >"$1/secret"; chmod 600 "$1/secret"',
+      'echo s >"$1"; chmod 600 "$1"',
+    ]) {
+      expect(Bun.spawnSync(["sh", "-c", make, "sh", place]).exitCode).toBe(0);
+      const { stdout, stderr } = enter([fact("SHELL"), "-c", "[ -e $out/secret ] || [ -f $out ] || echo none"]);
+      expect(stdout).toBe("none\n");
+      expect(stderr).toMatch(
+        /^nix-build-shell: \S+probe\S*(\/secret)? may not be read, and is left out; hint: [^\n]+\n$/,
+      );
+      Bun.spawnSync(["rm", "-r", place]);
+    }
+  });
+
   test("the interactive shell and its functions are there too", () => {
     const { stdout, code } = enter(
       [],

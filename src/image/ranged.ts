@@ -46,12 +46,16 @@ export type RangedAnswer =
 
 /** Read a request. It comes from hutch itself; this only sees that it is whole. @throws HutchError */
 export function parseRequest(text: string): RangedRequest {
-  const request = JSON.parse(text) as
-    Partial<Extract<RangedRequest, { op: "unpack" }>> | { op: "remove"; paths: unknown };
-  if (request.op === "remove" && Array.isArray(request.paths)) return request as RangedRequest;
-  const whole = request.op === "unpack" && Array.isArray(request.descriptors) && request.diffIds?.every(isDigest);
-  if (whole !== true) throw new HutchError("in-ranges: no request of hutch's");
-  return request as RangedRequest;
+  let request: Partial<Extract<RangedRequest, { op: "unpack" }>> | { op: "remove"; paths: unknown } | null;
+  try {
+    request = JSON.parse(text) as typeof request;
+  } catch {
+    request = null;
+  }
+  if (request?.op === "remove" && Array.isArray(request.paths)) return request as RangedRequest;
+  if (request?.op === "unpack" && Array.isArray(request.descriptors) && request.diffIds?.every(isDigest) === true)
+    return request as RangedRequest;
+  throw new HutchError("in-ranges: no request of hutch's");
 }
 
 /** The work of a process that is root of the namespace. */

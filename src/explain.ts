@@ -92,9 +92,9 @@ export function describeStep(step: Action): string {
     case "open-null":
       return "open /dev/null, which must be the device 1:3";
     case "mask":
-      return `cover ${step.path}`;
+      return `cover ${step.paths.join(" ")}`;
     case "read-only":
-      return `remount ${step.path} (ro)`;
+      return `remount ${step.paths.join(" ")} (ro)`;
     case "seal-root":
       return "remount / (ro)";
     case "write":

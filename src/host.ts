@@ -14,7 +14,7 @@ import {
   O_RDWR,
   RLIMITS,
 } from "./libc/constants.ts";
-import { isErrno, linkTarget, pathStatus, readText } from "./libc/files.ts";
+import { linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
@@ -36,10 +36,6 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
   const from = spec.root;
   const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
   directories.forEach(look);
-  for (const path of spec.maskedPaths) {
-    look(path); // of this /proc: the sandbox's is of the same kernel
-    if (!kinds.has(path) && !isErrno(pathStatus(path), "ENOENT")) kinds.set(path, "file"); // there, but not for us
-  }
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   return {
     kernel: parseRelease(kernelRelease()),

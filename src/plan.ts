@@ -64,7 +64,7 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   const tree = procTree(spec);
   if (tree !== undefined && !allowsUserNamespaces(securityOf(spec)))
     add("sandbox", words["security"], [{ op: "write", tree, path: "sys/user/max_user_namespaces", text: "0" }]);
-  add("sandbox", undefined, hideSteps(spec, host));
+  add("sandbox", undefined, hideSteps(spec));
   add("sandbox", undefined, sealSteps(spec));
   add("sandbox", undefined, [{ op: "pivot" }]);
   if (spec.init) add("sandbox", undefined, pidSteps());

@@ -139,10 +139,10 @@ export type Action =
   | { readonly op: "symlink"; readonly path: string; readonly to: string; readonly make: Base }
   /** Hold the host's /dev/null for `mask`, once it has proved to be the device 1:3. */
   | { readonly op: "open-null" }
-  /** Cover a path: a file by /dev/null, a directory by an empty read-only tmpfs; forgiven when it is not there. */
-  | { readonly op: "mask"; readonly path: string; readonly kind: Kind }
-  /** Bind a path on itself read-only; forgiven when it is not there. */
-  | { readonly op: "read-only"; readonly path: string }
+  /** Cover paths: a file by /dev/null, a directory by an empty read-only tmpfs; forgiven when one is not there. */
+  | { readonly op: "mask"; readonly paths: readonly string[] }
+  /** Bind paths on themselves read-only; forgiven when one is not there. */
+  | { readonly op: "read-only"; readonly paths: readonly string[] }
   /** Make the root's own mount read-only, after all has been put into it. */
   | { readonly op: "seal-root" }
   /** Write text to an existing file of a tree; nothing that was mounted over it stands in the way. */

@@ -15,6 +15,7 @@ import {
   EOVERFLOW,
   EPERM,
   EROFS,
+  forEachString,
   forgive,
   how,
   inRoot,
@@ -78,19 +79,23 @@ function forgiving(l: Lowering, errnos: readonly number[], action: () => void): 
   asm.place(done);
 }
 
-/** Do something about a path of the root that may be missing on this kernel. No link on the way is followed. */
-function ifThere(l: Lowering, path: string, action: (here: Place) => void): void {
+/**
+ * A loop: do something about each of some paths of the root that is there; this kernel may not have all. No link on the
+ * way is followed.
+ */
+function eachThere(l: Lowering, paths: readonly string[], action: (here: Place) => void): void {
   const { asm } = l;
-  const here = asm.cell();
-  const [absent, there, done] = [asm.label(), asm.label(), asm.label()];
-  const find = [rootOf(l), inRoot(path), how(asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
-  openInside(asm, find, { result: here, onError: absent, next: there });
-  asm.place(absent);
-  forgive(l, here, [ENOENT], done);
-  asm.place(there);
-  action(here);
-  close(l, here);
-  asm.place(done);
+  const [here, path] = [asm.cell(), asm.cell()];
+  const [absent, there] = [asm.label(), asm.label()];
+  forEachString(asm, paths.map(inRoot), path, (next) => {
+    const find = [rootOf(l), content(path), how(asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
+    openInside(asm, find, { result: here, onError: absent, next: there });
+    asm.place(absent);
+    forgive(l, here, [ENOENT], next);
+    asm.place(there);
+    action(here);
+    close(l, here);
+  });
 }
 
 type Overlay = Extract<Action, { op: "overlay" }>;
@@ -304,26 +309,31 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     demandDevice(l, file, [1, 3]);
   },
 
-  mask: (l, { path, kind }) => {
-    const cover = l.asm.cell();
-    ifThere(l, path, (here) => {
-      if (kind === "file") {
-        const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
-        l.asm.call("open_tree", [content(treeOf(l, HOST_NULL)), "", flags], { result: cover });
-      } else {
-        const options = [
-          ["mode", "755"],
-          ["nr_inodes", "2"],
-        ] as const;
-        newFilesystem(l, "tmpfs", options, attributeBits(["ro", "nosuid", "nodev", "noexec"]), cover);
-      }
+  mask: (l, { paths }) => {
+    const { asm } = l;
+    const [cover, status, type] = [asm.cell(), asm.cell(256), asm.cell()];
+    const [directory, covered] = [asm.label(), asm.label()];
+    eachThere(l, paths, (here) => {
+      asm.call("statx", [content(here), "", c.AT_EMPTY_PATH, 1, status]); // STATX_TYPE
+      asm.call("load64", [status, 28], { result: type }); // stx_mode
+      asm.call("and", [content(type), c.S_IFMT], { result: type });
+      asm.ifEqual(content(type), c.S_IFDIR, directory);
+      const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
+      asm.call("open_tree", [content(treeOf(l, HOST_NULL)), "", flags], { result: cover, next: covered });
+      asm.place(directory);
+      const options = [
+        ["mode", "755"],
+        ["nr_inodes", "2"],
+      ] as const;
+      newFilesystem(l, "tmpfs", options, attributeBits(["ro", "nosuid", "nodev", "noexec"]), cover);
+      asm.place(covered);
       moveMount(l, cover, here);
     });
   },
 
-  "read-only": (l, { path }) => {
+  "read-only": (l, { paths }) => {
     const cover = l.asm.cell();
-    ifThere(l, path, (here) => {
+    eachThere(l, paths, (here) => {
       const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH | c.AT_RECURSIVE;
       l.asm.call("open_tree", [content(here), "", flags], { result: cover });
       setAttributes(l, cover, attributeBits(["ro", "nosuid", "nodev", "noexec"]), true);

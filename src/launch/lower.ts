@@ -16,6 +16,7 @@ import {
   EINVAL,
   ENOENT,
   ENOTDIR,
+  forEachString,
   forgive,
   formatMappings,
   type Lower,
@@ -134,22 +135,20 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
   exec: (l, step) => {
     const { asm } = l;
     const [argv, environment] = [asm.strings(step.args), asm.strings(step.env)];
-    const result = asm.cell();
+    const [path, result] = [asm.cell(), asm.cell()];
     const denied = [asm.cell(), asm.cell()] as const;
     const last = [FAILURE, at(FAILURE, 8)] as const;
-    for (const path of step.candidates) {
-      const [missed, next] = [asm.label(), asm.label()];
-      asm.call("execve", [path, argv, environment], { result, onError: missed });
+    forEachString(asm, step.candidates, path, (next) => {
+      const [missed, refused] = [asm.label(), asm.label()];
+      asm.call("execve", [content(path), argv, environment], { result, onError: missed });
       asm.place(missed);
       // As execvp(3): not there, try the next; not allowed, remember it and try the next; anything else is final.
       asm.ifEqual(content(result), ENOENT, next);
       asm.ifEqual(content(result), ENOTDIR, next);
-      const refused = asm.label();
       asm.call("sub", [content(result), EACCES], { onZero: refused, ...toFailure(asm) });
       asm.place(refused);
       denied.forEach((cell, index) => asm.set(cell, content(last[index as 0 | 1])));
-      asm.place(next);
-    }
+    });
     const report = asm.label();
     asm.ifEqual(content(denied[0]), 0, report);
     denied.forEach((cell, index) => asm.set(last[index as 0 | 1], content(cell)));

@@ -65,6 +65,24 @@ export function close(l: Lowering, cell: Place): void {
   l.asm.call("close", [content(cell)], { onError: "ignore" });
 }
 
+/** A loop: records that are gone through for each of some strings, whose address is in the cell `each`. */
+export function forEachString(
+  asm: Assembler,
+  strings: readonly string[],
+  each: Place,
+  body: (next: Label) => void,
+): void {
+  const entry = asm.cell(); // in a NULL-terminated array
+  const [again, next, done] = [asm.label(), asm.label(), asm.label()];
+  asm.set(entry, asm.strings(strings));
+  asm.place(again);
+  asm.call("load64", [content(entry), 0], { result: each, onZero: done });
+  body(next);
+  asm.place(next);
+  asm.call("sub", [content(entry), -8], { result: entry, next: again });
+  asm.place(done);
+}
+
 /** Write text to an existing file, seen from where the process is now. */
 export function writeFile(l: Pick<Lowering, "asm">, directory: number | Content, path: string, text: string): void {
   const file = l.asm.cell();
@@ -78,8 +96,12 @@ export function writeText(asm: Assembler, file: Place, text: string): void {
   asm.call("close", [content(file)]);
 }
 
+/** Lines of uid_map or gid_map in columns, as the kernel prints them (user_namespaces(7)). */
 export function formatMappings(mappings: readonly IdMapping[]): string {
-  return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
+  const column = (id: number) => String(id).padStart(10);
+  return mappings
+    .map(({ containerID, hostID, size }) => `${column(containerID)} ${column(hostID)} ${column(size)}\n`)
+    .join("");
 }
 
 /** struct open_how (openat2(2)): a path inside the root, without magic links. */

@@ -351,21 +351,11 @@ function bindPtmx(path: string, inside: Base): readonly Action[] {
  * Cover what of /proc tells about the host or changes it. Read-only first, as runc does: made so afterwards, with all
  * below it, a cover would be on a nodev mount, and reading it EACCES instead of empty.
  */
-export function hideSteps(spec: Spec, host: HostFacts): readonly Because[] {
-  // What this kernel's /proc does not have, a fresh one does not have either; but a /proc that shows none of it may be a
-  // partial one (subset=pid), which tells nothing.
-  const complete = spec.maskedPaths.some((path) => host.kinds.has(path));
-  const masked = spec.maskedPaths.filter((path) => !complete || host.kinds.has(path));
-  return [
-    ...spec.readonlyPaths.map((path): Because => ({ op: "read-only", path, why: "default" })),
-    ...(masked.length > 0 ? [{ op: "open-null", why: "default" } as const] : []),
-    ...masked.map((path): Because => ({
-      op: "mask",
-      path,
-      kind: host.kinds.get(path) ?? "file",
-      why: "default",
-    })),
-  ];
+export function hideSteps({ readonlyPaths, maskedPaths }: Spec): readonly Because[] {
+  const steps: Action[] = [];
+  if (readonlyPaths.length > 0) steps.push({ op: "read-only", paths: readonlyPaths });
+  if (maskedPaths.length > 0) steps.push({ op: "open-null" }, { op: "mask", paths: maskedPaths });
+  return steps.map((step) => ({ ...step, why: "default" }));
 }
 
 /** Whether the root's own mount is made read-only at the end (a read-only bind is so from the start). */

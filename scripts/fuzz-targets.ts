@@ -6,7 +6,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { decodeBytes, encodeBytes } from "../src/bytes.ts";
-import { parseRun } from "../src/cli/run-spec.ts";
+import { parseRun } from "../src/cli/run-request.ts";
+
+import { mergeEnvironment, parseEnvFile } from "../src/cli/environment.ts";
 import { RUN_OPTIONS } from "../src/cli/run-options.ts";
 import * as values from "../src/cli/values.ts";
 import { HutchError } from "../src/errors.ts";
@@ -110,8 +112,8 @@ function feedValues(word: { readonly value: string; readonly words: string }): v
     () => values.parseTmpfs(word),
     () => values.parseUlimit(word),
     () => values.parseTimeOffset(word),
-    () => values.parseEnvFile(word.value, "f"),
-    () => values.mergeEnvironment([], [word], []),
+    () => parseEnvFile(word.value, "f"),
+    () => mergeEnvironment([], [word], []),
   ]) {
     try {
       parse();

@@ -60,14 +60,13 @@ export function buildSpec(wanted: Wanted): Spec {
     (name) => name !== "network" || network === "none",
   );
   if (timeOffsets !== undefined) namespaces.push("time");
-  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
   return {
     root,
     process: {
       ...(wanted.terminal ? { terminal: true } : {}),
       args: wanted.command,
       env,
-      searchPath: path === "" ? [] : path.split(":"),
+      searchPath: searchPathOf(env),
       cwd: workingDirectory(wanted.workdir),
       uid: user.uid,
       gid: user.gid,
@@ -92,6 +91,12 @@ export function buildSpec(wanted: Wanted): Spec {
     init: wanted.init,
     words: wanted.words,
   };
+}
+
+/** Directories in which a command without a slash is looked for. */
+export function searchPathOf(env: readonly string[]): readonly string[] {
+  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
+  return path === "" ? [] : path.split(":");
 }
 
 /** What every root gets: the directories and files of an empty one, /proc and /dev. */

@@ -18,10 +18,13 @@ import { linkTarget, pathStatus, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
+/** What of a Spec decides on the facts that are needed. */
+export type Asking = Pick<Spec, "root" | "mounts" | "idMap" | "words">;
+
 /**
  * Gather what `plan` must know for this Spec. `needed` is a path that the launcher must still see when it has failed.
  * @throws UsageError when asked-for id ranges do not exist. */
-export function gatherFacts(spec: Spec, needed?: string): HostFacts {
+export function gatherFacts(spec: Asking, needed?: string): HostFacts {
   const uid = rawCall("geteuid");
   const gid = rawCall("getegid");
   const root = uid === 0 && inInitialUserNamespace();
@@ -37,13 +40,14 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
   const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
   directories.forEach(look);
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
+  const wanted = wantsRanges(spec, root);
   return {
     kernel: parseRelease(kernelRelease()),
     uid,
     gid,
     root,
-    ranges: wantsRanges(spec, root) ? findRanges(uid, spec.words["idMap"]) : undefined,
-    mappers: findMappers(),
+    ranges: wanted ? findRanges(uid, spec.words["idMap"]) : undefined,
+    mappers: wanted && !root ? findMappers() : { uid: "newuidmap", gid: "newgidmap" }, // root needs none
     groups: callerGroups(),
     landlock: Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION)),
     terminal: hasTerminal(),
@@ -64,8 +68,9 @@ function kernelRelease(): string {
 
 /** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */
 export function parseRelease(release: string): number {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
-  return major === undefined ? Number.MAX_SAFE_INTEGER : 1000 * Number(major) + Number(minor);
+  const major = Number.parseInt(release, 10);
+  const minor = Number.parseInt(release.slice(release.indexOf(".") + 1), 10); // no pattern: compiling one takes longer
+  return Number.isNaN(major + minor) ? Number.MAX_SAFE_INTEGER : 1000 * major + minor;
 }
 
 /** A directory to cover while the root is assembled; not one that hides what is needed. */
@@ -81,10 +86,11 @@ function kindOf(path: string): string | undefined {
 
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 function inInitialUserNamespace(): boolean {
-  return /^\s*0\s+0\s+4294967295\s*$/.test(readText("/proc/self/uid_map") ?? "");
+  const fields = (readText("/proc/self/uid_map") ?? "").split(" ").filter((field) => field !== "");
+  return fields.length === 3 && fields[0] === "0" && fields[1] === "0" && fields[2] === "4294967295\n";
 }
 
-function wantsRanges(spec: Spec, root: boolean): boolean {
+function wantsRanges(spec: Asking, root: boolean): boolean {
   return spec.idMap === "range" || (spec.idMap === "default" && root);
 }
 

@@ -80,6 +80,13 @@ export const ROOMS: readonly Room[] = [
     ...EFFECTS,
   },
   {
+    name: "prelinked",
+    files: ["src/prelinked/"],
+    rooms: [...WORDS, "defaults", "build-spec", "tables", "libc", "process", "plan", "launch"],
+    modules: [],
+    globals: [],
+  },
+  {
     name: "running",
     files: ["src/running/"],
     rooms: [...WORDS, "tables", "libc", "process", "launch"],
@@ -120,7 +127,20 @@ export const ROOMS: readonly Room[] = [
     files: ["src/cli/"],
     rooms: [
       ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "resources"],
-      ...["namespaces", "plan", "launch", "running", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge"],
+      ...[
+        "namespaces",
+        "plan",
+        "launch",
+        "prelinked",
+        "running",
+        "selftest",
+        "host",
+        "rootfs",
+        "image",
+        "nix",
+        "cgroups",
+        "judge",
+      ],
       "doctor",
     ],
     ...COMMANDS,
@@ -155,7 +175,8 @@ const marking = new Bun.Transpiler({
 });
 
 /** Read a file's imports, types included, and its use of WATCHED. Throws on what does not parse. */
-export function scan(source: string): Scan {
+export function scan(text: string): Scan {
+  const source = text.replaceAll(/ with \{ type: "macro" \}/g, ""); // Bun would run it
   const values = new Set(scanner.scanImports(source).map((item) => item.path));
   // Bun forgets type imports: so make them ordinary ones.
   const untyped = source

@@ -2,13 +2,14 @@
 
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
-import { launch, ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/become.ts";
+import { launch } from "../launch/launch.ts";
 import { joinPlan, openNamespaces } from "../running/join.ts";
 import type { Command } from "./command.ts";
 import { all, has, last, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { findRunning } from "./running.ts";
-import { mergeEnvironment } from "./values.ts";
+import { mergeEnvironment } from "./environment.ts";
 
 const OPTIONS = {
   env: {

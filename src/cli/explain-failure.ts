@@ -4,11 +4,13 @@
  */
 
 import { encodeBytes } from "../bytes.ts";
-import { UsageError } from "../errors.ts";
-import { decodeFailure } from "../launch/failure.ts";
+import { type HutchError, UsageError } from "../errors.ts";
+import { decodeFailure, storedContext } from "../launch/failure.ts";
 import { decodeReport, formatOutcome } from "../launch/outcome.ts";
-import { call } from "../libc/call.ts";
+import { ARCH, call } from "../libc/call.ts";
 import { readAll, writeAll } from "../libc/files.ts";
+import { plainContext, plainRunOf } from "../prelinked/explain.ts";
+import type { PlainRun } from "../prelinked/shape.ts";
 import type { Command } from "./command.ts";
 
 function descriptor(word: string | undefined): number {
@@ -16,11 +18,22 @@ function descriptor(word: string | undefined): number {
   return Number(word);
 }
 
+/** The failure in a report, whichever launcher has written it. */
+async function explained(bytes: Uint8Array): Promise<HutchError> {
+  let plain: PlainRun | undefined;
+  try {
+    plain = plainRunOf(storedContext(bytes));
+  } catch {
+    // No JSON: decodeFailure says so.
+  }
+  return decodeFailure(bytes, plain === undefined ? undefined : await plainContext(plain, ARCH));
+}
+
 export const explain: Command = {
-  main: ([word, output]) => {
+  main: async ([word, output]) => {
     const report = descriptor(word);
     call("lseek", report, 0, 0);
-    if (output === undefined || output === "-") throw decodeFailure(readAll(report));
+    if (output === undefined || output === "-") throw await explained(readAll(report));
     const result = decodeReport(readAll(report));
     try {
       writeAll(descriptor(output), encodeBytes(formatOutcome(result)));

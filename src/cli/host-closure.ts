@@ -2,7 +2,7 @@
 
 import { workingDirectory } from "../libc/files.ts";
 import * as defaults from "../defaults.ts";
-import { ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/become.ts";
 import type { Closure } from "../rootfs/closure.ts";
 import { measureDirectories } from "../rootfs/closure-size.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";

@@ -4,14 +4,16 @@ import { workingDirectory } from "../libc/files.ts";
 import { DEFAULT_PATH } from "../defaults.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
 import { RegistryError } from "../image/registry-error.ts";
-import { ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/become.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
 import { findProgram, ProgramError } from "../rootfs/program.ts";
 import type { Command } from "./command.ts";
 import { start } from "./run.ts";
 import { print } from "./report.ts";
-import { parseRun, type PreparedRun, runSpec } from "./run-spec.ts";
-import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
+import { isImageName } from "./root-word.ts";
+import { parseRun } from "./run-request.ts";
+import { type PreparedRun, runSpec } from "./run-spec.ts";
+import { openRoot, type ShownRoot } from "./shown-root.ts";
 
 const USAGE = "mydocker run [--require-image] IMAGE COMMAND [ARG…]";
 

@@ -1,7 +1,7 @@
 /** What is entered: a kept directory, with its variables or with those that its derivation says; or a derivation alone. */
 
 import { UsageError } from "../errors.ts";
-import { ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/become.ts";
 import { directoryNames, isErrno, pathStatus } from "../libc/files.ts";
 import { logPaths } from "../nix/build-log.ts";
 import { type Derivation, hasStructuredAttributes } from "../nix/derivation.ts";

@@ -1,6 +1,6 @@
 /** The interactive shell of nix-build-shell: which bash, with which files, and the lines around it. */
 
-import { ownEnvironment } from "../launch/launch.ts";
+import { ownEnvironment } from "../launch/become.ts";
 import { pathStatus } from "../libc/files.ts";
 import { failedPhase, readBuildLog, readLogFile } from "../nix/build-log.ts";
 import { findInteractiveShell } from "../nix/interactive-shell.ts";

@@ -1,77 +1,20 @@
 /** `hutch run`'s command line → Spec. */
 
-import type { ArgsDef } from "citty";
 import { buildSpec } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
-import { SystemError, UsageError } from "../errors.ts";
-import { ownEnvironment } from "../launch/launch.ts";
-import { isTerminal, readFile, readText, linkTarget, workingDirectory } from "../libc/files.ts";
+import { UsageError } from "../errors.ts";
+import { ownEnvironment } from "../launch/become.ts";
+import { linkTarget, readText, workingDirectory } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
 import type { Mount, Spec } from "../spec.ts";
-import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
-import { all, has, last, oneOf, type Occurrence, parseOptions, type Parsed } from "./options.ts";
-import { RUN_OPTIONS } from "./run-options.ts";
+import { runEnvironment } from "./environment.ts";
+import { all, has, last, type Occurrence, oneOf, type Parsed } from "./options.ts";
+import type { RunRequest } from "./run-request.ts";
 import { chooseRights } from "./security-options.ts";
-import { isImageName, openRoot, type ShownRoot } from "./shown-root.ts";
+import { openRoot, type ShownRoot } from "./shown-root.ts";
 import * as values from "./values.ts";
-
-/** What docker's options that hutch has no use for are answered with. */
-const INSTEAD: Readonly<Record<string, string>> = {
-  detach: "hutch has no daemon: put it into the background with & or run it from a service manager",
-  publish: "a sandbox has no network but loopback: use --network host, or a UNIX socket in a volume",
-};
-
-/** What is to be said of docker's options that hutch does not know. */
-const NOT_THERE: readonly (readonly [option: RegExp, hint: string])[] = [
-  [
-    /^--(memory|memory-swap|cpus|cpu-.*|pids-limit|cgroup.*)$/,
-    "no limit on a whole sandbox yet; --ulimit limits each process",
-  ],
-  [/^--privileged$/, "--security none --cap-add ALL comes nearest"],
-  [/^--(ro-bind|bind|proc|dev|unshare-.*)$/, "bubblewrap's; here -v SRC:DST:ro, and all namespaces are new"],
-];
-
-function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {
-  try {
-    return parseOptions(options, argv);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
-    const hint = NOT_THERE.find(([option]) => option.test(word))?.[1];
-    if (hint === undefined) throw error;
-    throw new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
-  }
-}
-
-/** What the command line says, before the machine is asked anything else. */
-export interface RunRequest {
-  readonly parsed: Parsed;
-  readonly rootWord: string;
-  readonly command: readonly string[];
-}
-
-/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`, `options` being those that are known. @throws UsageError */
-export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS): RunRequest {
-  const parsed = parseKnown(options, argv);
-  for (const [option, instead] of Object.entries(INSTEAD)) {
-    const given = last(parsed, option);
-    if (given !== undefined)
-      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
-  }
-  const [rootWord, ...rest] = parsed.operands;
-  if (rootWord === undefined)
-    throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
-  const command = rest[0] === "--" ? rest.slice(1) : rest;
-  if (command.length === 0 && !isImageName(rootWord))
-    throw new UsageError("COMMAND is missing", {
-      from: rootWord,
-      hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]",
-    });
-  if (command[0] === "") throw new UsageError("COMMAND is empty");
-  return { parsed, rootWord, command };
-}
 
 /** A Spec, and the descriptors that the launcher must keep open for it. */
 export interface PreparedRun {
@@ -90,7 +33,7 @@ export async function runSpec(
   const command = await commandOf(parsed, given, config);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
   const user = findUser(parsed, shown);
-  const env = environment(parsed, hostname, user.home, await searchPath(parsed, cwd), config?.Env ?? []);
+  const env = runEnvironment(parsed, hostname, user.home, await searchPath(parsed, cwd), config?.Env ?? []);
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
@@ -187,37 +130,6 @@ function callerPath(): string {
       .find((entry) => entry.startsWith("PATH="))
       ?.slice(5) ?? defaults.DEFAULT_PATH
   );
-}
-
-function environment(
-  parsed: Parsed,
-  hostname: string,
-  home: string,
-  path: string,
-  image: readonly string[],
-): readonly string[] {
-  const caller = ownEnvironment();
-  const term = caller.find((entry) => entry.startsWith("TERM="));
-  const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
-  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
-  const files = all(parsed, "env-file").flatMap(({ value, words }) =>
-    values.parseEnvFile(readEnvFile(value, words), words),
-  );
-  return values.mergeEnvironment([...base, ...image], [...files, ...all(parsed, "env")], caller);
-}
-
-function readEnvFile(path: string, words: string): string {
-  let bytes: Uint8Array | number;
-  try {
-    bytes = readFile(path);
-  } catch (cause) {
-    throw new UsageError(`${path} cannot be read: ${cause instanceof SystemError ? cause.code : "error"}`, {
-      from: words,
-      cause,
-    });
-  }
-  if (typeof bytes === "number") throw new UsageError(`${path} cannot be read`, { from: words });
-  return decodeBytes(bytes);
 }
 
 function chooseInit(parsed: Parsed): boolean {

@@ -4,7 +4,8 @@ import type { ArgsDef } from "citty";
 import { DEFAULT_PATH } from "../defaults.ts";
 import { type HostFacts, TMPFS_ATTRIBUTES } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
-import { launch, launchAndThen, type LaunchOptions, type Self } from "../launch/launch.ts";
+import type { Self } from "../launch/become.ts";
+import { launch, launchAndThen, type LaunchOptions } from "../launch/launch.ts";
 import type { State } from "../launch/supervise.ts";
 import { plan } from "../plan.ts";
 import type { Spec } from "../spec.ts";
@@ -14,7 +15,8 @@ import type { Command } from "./command.ts";
 import { has, last, oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
-import { parseRun, type RunRequest, runSpec } from "./run-spec.ts";
+import { parseRun, type RunRequest } from "./run-request.ts";
+import { runSpec } from "./run-spec.ts";
 
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 

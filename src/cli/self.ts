@@ -1,6 +1,6 @@
 /** This program as an executable: how it was called, and how it is started again to explain a failure. */
 
-import { ownArguments, type Self } from "../launch/launch.ts";
+import { ownArguments, type Self } from "../launch/become.ts";
 
 const STRICT = "--disallow-code-generation-from-strings=strict";
 

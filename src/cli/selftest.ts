@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { HutchError, UsageError } from "../errors.ts";
-import type { Self } from "../launch/launch.ts";
+import type { Self } from "../launch/become.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { LANDLOCK_CREATE_RULESET_VERSION } from "../libc/constants.ts";
 import { readText } from "../libc/files.ts";

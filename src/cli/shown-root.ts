@@ -10,7 +10,7 @@ import { directoryView } from "../rootfs/directory-view.ts";
 import type { HostPath, Root } from "../spec.ts";
 import type { ImageContext } from "./image-context.ts";
 import { last, oneOf, type Parsed } from "./options.ts";
-import { hostPath } from "./values.ts";
+import { hostPath, isImageName } from "./root-word.ts";
 
 export interface ShownRoot {
   readonly root: Root;
@@ -24,11 +24,6 @@ export interface ShownRoot {
   readonly config?: ProcessConfig;
   /** Descriptors that must stay open as long as the sandbox lives. */
   readonly held: readonly number[];
-}
-
-/** Whether a word means a directory or `scratch`; all else is an image. */
-export function isImageName(word: string): boolean {
-  return word !== "scratch" && !word.startsWith("/") && !/^\.\.?(\/|$)/.test(word);
 }
 
 /**

@@ -5,20 +5,10 @@ import { UsageError } from "../errors.ts";
 import { RLIMITS } from "../libc/constants.ts";
 import type { HostPath, Mount, MountAttribute, Rlimit, SandboxPath, TimeOffsets } from "../spec.ts";
 import type { Occurrence } from "./options.ts";
+import { hostPath } from "./root-word.ts";
 
 const ATTRIBUTES: readonly MountAttribute[] = ["ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"];
 const isAttribute = (word: string): word is MountAttribute => (ATTRIBUTES as readonly string[]).includes(word);
-
-/** A host path: absolute as it is, `.` and `..` relative to `cwd`. @throws UsageError for a bare word */
-export function hostPath(word: string, cwd: string, from: string): HostPath {
-  if (word.startsWith("/")) return word as HostPath;
-  if (word === "." || word === ".." || word.startsWith("./") || word.startsWith("../"))
-    return tidyPath(`${cwd}/${word}`) as HostPath;
-  throw new UsageError(`${JSON.stringify(word)} is not a path`, {
-    from,
-    hint: `hutch has no named volumes; for a directory here write ./${word}`,
-  });
-}
 
 function target(path: string, from: string): SandboxPath {
   if (!path.startsWith("/")) throw new UsageError(`target ${JSON.stringify(path)} is not an absolute path`, { from });
@@ -172,41 +162,4 @@ export function parseTimeOffset({ value, words }: Occurrence): TimeOffsets {
     offsets[clock] = number(seconds.join("="));
   }
   return offsets;
-}
-
-/** Lines `K=V`, or `K` for the caller's value; empty lines and those that begin with # are left out (docker). */
-export function parseEnvFile(text: string, from: string): readonly Occurrence[] {
-  return text
-    .split("\n")
-    .map((line) => line.replace(/\r$/, "").replace(/^[ \t]+/, ""))
-    .filter((line) => line !== "" && !line.startsWith("#"))
-    .map((line) => {
-      const name = line.split("=")[0] ?? "";
-      if (name === "" || /\s/.test(name))
-        throw new UsageError(`variable ${JSON.stringify(name)} is not a name`, { from });
-      return { value: line, words: from };
-    });
-}
-
-/**
- * The environment from defaults and `K=V` or `K` words, in order, the last of a name winning in the first's place.
- * `K` alone takes the caller's value, or nothing when the caller has none.
- */
-export function mergeEnvironment(
-  defaults: readonly string[],
-  given: readonly Occurrence[],
-  caller: readonly string[],
-): readonly string[] {
-  const variables = new Map<string, string>();
-  const put = (entry: string) => variables.set(entry.slice(0, entry.indexOf("=")), entry);
-  defaults.forEach(put);
-  for (const { value, words } of given) {
-    if (value.startsWith("=") || value === "") throw new UsageError("a variable needs a name", { from: words });
-    if (value.includes("=")) put(value);
-    else {
-      const own = caller.find((entry) => entry.startsWith(`${value}=`));
-      if (own !== undefined) put(own);
-    }
-  }
-  return [...variables.values()];
 }

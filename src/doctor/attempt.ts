@@ -11,7 +11,7 @@ import { Assembler } from "../launch/assembler.ts";
 import { encode, FAILURE, operationName, type Program, RECORD, RECORD_WORDS, recordAt } from "../launch/program.ts";
 import { ARCH } from "../libc/call.ts";
 import { MFD_CLOEXEC } from "../libc/constants.ts";
-import { ERRNO, errnoText } from "../libc/errno.ts";
+import { errnoNumber, errnoText } from "../libc/errno.ts";
 import { closeDescriptor, executableMemory, writeAll } from "../libc/files.ts";
 
 /** What went wrong: the step in words, the call, the name of its errno (or the signal that ended the process). */
@@ -129,7 +129,7 @@ function startFailure(error: unknown): Refusal {
     return { step: "make a memory file", call: error.call, errno: name, meaning };
   }
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const number = ERRNO[code];
+  const number = errnoNumber(code);
   if (number === undefined) return { step: "start a process", call: "spawn", errno: code, meaning: String(error) };
   return { step: "start a process", call: "execve", errno: code, meaning: errnoText(number).meaning };
 }

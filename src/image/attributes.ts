@@ -4,7 +4,7 @@
  */
 
 import { rawCall, systemError } from "../libc/call.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { getXattr, listXattrs, S_IF, setTimes, setXattr, type Stat } from "../libc/file.ts";
 import { isReservedXattr } from "./overlay-marks.ts";
 
@@ -43,7 +43,7 @@ function setOwner(directory: number, name: string, wanted: Attributes, ids: IdMo
     throw systemError(
       `chown ${name} to ${wanted.uid}:${wanted.gid}`,
       -result,
-      result === -(ERRNO["EINVAL"] ?? 0) ? { hint } : {},
+      result === -(errnoNumber("EINVAL") ?? 0) ? { hint } : {},
     );
   }
 }
@@ -56,7 +56,7 @@ function setXattrs(directory: number, name: string, wanted: Attributes, refused:
   for (const [attribute, value] of wanted.xattrs) {
     if (isReservedXattr(attribute) || attribute === "security.selinux" || attribute.includes("\0")) continue;
     const result = setXattr(directory, name, attribute, value);
-    if (result === -(ERRNO["ENOSPC"] ?? 0)) throw systemError(`setxattr ${attribute}`, -result);
+    if (result === -(errnoNumber("ENOSPC") ?? 0)) throw systemError(`setxattr ${attribute}`, -result);
     if (result < 0) refused.add(attribute);
   }
 }

@@ -8,7 +8,7 @@
  */
 
 import { call, rawCall, systemError } from "../libc/call.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { closeFile, listXattrs, O, openAt, openBeneath, removeTree, S_IF, type Stat, statAt } from "../libc/file.ts";
 import {
   applyToFd,
@@ -138,7 +138,7 @@ export function createLayerTree(
     if (current?.path === path) return current.fd;
     let fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
     // ENOTDIR: a whiteout of this layer stands on the way; whatever else would, resolve() has refused.
-    if (path !== "" && (fd === -(ERRNO["ENOENT"] ?? 0) || fd === -(ERRNO["ENOTDIR"] ?? 0))) {
+    if (path !== "" && (fd === -(errnoNumber("ENOENT") ?? 0) || fd === -(errnoNumber("ENOTDIR") ?? 0))) {
       makeDirectory(path);
       fd = openBeneath(target, path, O.RDONLY | O.DIRECTORY);
     }

@@ -4,7 +4,7 @@
  */
 
 import { rawCall, systemError } from "../libc/call.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { closeFile, getXattr, O, openAt, S_IF, setXattr, type Stat, statAt } from "../libc/file.ts";
 
 const OPAQUE = "user.overlay.opaque";
@@ -44,7 +44,7 @@ export function makeWhiteout(directory: number, name: string, form: "device" | "
   if (form === "device") {
     const result = rawCall("mknodat", directory, name, S_IF.CHR, 0);
     if (result >= 0) return;
-    if (result !== -(ERRNO["EPERM"] ?? 0)) refuseMarks(-result);
+    if (result !== -(errnoNumber("EPERM") ?? 0)) refuseMarks(-result);
   }
   closeFile(openAt(directory, name, O.CREAT | O.EXCL | O.WRONLY | O.NOFOLLOW, 0o600));
   const marked = setXattr(directory, name, WHITEOUT, MARK);

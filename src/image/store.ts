@@ -15,7 +15,7 @@
 
 import { HutchError, UsageError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
 import { writeAll, pathStatus } from "../libc/files.ts";
 import type { OnEvent } from "./source.ts";
@@ -65,11 +65,11 @@ function parentPath(path: string): string {
 /** Make a directory and those above it. A second ENOENT is of a link into nothing, or of a place like /proc. */
 export function makeDirectory(path: string, mode: number): void {
   let result = rawCall("mkdirat", AT_FDCWD, path, mode);
-  if (result === -(ERRNO["ENOENT"] ?? 0) && path !== "/") {
+  if (result === -(errnoNumber("ENOENT") ?? 0) && path !== "/") {
     makeDirectory(parentPath(path), 0o755);
     result = rawCall("mkdirat", AT_FDCWD, path, mode);
   }
-  if (result >= 0 || result === -(ERRNO["EEXIST"] ?? 0)) return;
+  if (result >= 0 || result === -(errnoNumber("EEXIST") ?? 0)) return;
   throw systemError(`mkdir ${path}`, -result, { hint: STORE_HINT });
 }
 
@@ -174,7 +174,7 @@ export function writeFileAtomic(
   }
   const renamed = rawCall("renameat2", AT_FDCWD, temporary, AT_FDCWD, path, mode === "new" ? 1 : 0);
   if (renamed < 0) rawCall("unlinkat", AT_FDCWD, temporary, 0);
-  if (renamed < 0 && !(mode === "new" && renamed === -(ERRNO["EEXIST"] ?? 0)))
+  if (renamed < 0 && !(mode === "new" && renamed === -(errnoNumber("EEXIST") ?? 0)))
     throw systemError(`rename to ${path}`, -renamed);
   syncDirectory(parentPath(path));
 }
@@ -182,7 +182,7 @@ export function writeFileAtomic(
 /** A file of ours, at most `limit` bytes; undefined when it is absent. */
 export function readFileBounded(path: string, limit: number): Uint8Array | undefined {
   const fd = rawCall("openat", AT_FDCWD, path, O.RDONLY | O.CLOEXEC | O.NOFOLLOW, 0);
-  if (fd === -(ERRNO["ENOENT"] ?? 0)) return undefined;
+  if (fd === -(errnoNumber("ENOENT") ?? 0)) return undefined;
   if (fd < 0) throw systemError(`open ${path}`, -fd);
   try {
     const bytes = readAll(fd, limit);

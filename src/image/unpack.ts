@@ -6,7 +6,7 @@
 
 import { HutchError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { byteLength, closeFile, O, openAt, openBeneath, S_IF, type Stat } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { applyToFd, applyToName, type Attributes, type IdMode } from "./attributes.ts";
@@ -241,9 +241,11 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
     // 0:0 is overlay's whiteout: let through, it would delete a file of the layers below instead.
     const isPlaceholder = isDevice && (ids === "one" || (type === S_IF.CHR && major === 0 && minor === 0));
     const number = isDevice ? deviceNumber(major, minor) : 0;
-    const result = isPlaceholder ? -(ERRNO["EPERM"] ?? 1) : rawCall("mknodat", parent, name, type | 0o600, number);
+    const result = isPlaceholder
+      ? -(errnoNumber("EPERM") ?? 1)
+      : rawCall("mknodat", parent, name, type | 0o600, number);
     if (result >= 0) return applyToName(parent, name, attributesOf(item), ids, refused, false);
-    if (result !== -(ERRNO["EPERM"] ?? 1)) throw systemError(`mknod ${item.name}`, -result);
+    if (result !== -(errnoNumber("EPERM") ?? 1)) throw systemError(`mknod ${item.name}`, -result);
     warnings.add("device nodes are empty files");
     const fd = openAt(parent, name, O.CREAT | O.EXCL | O.WRONLY | O.NOFOLLOW, 0o600);
     const note = `:${item.type === "block" ? "block" : "char"}-${major}-${minor}`;
@@ -270,7 +272,7 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
 function openForCopy(root: number, path: string, stat: Stat): number {
   const fd = openBeneath(root, path, O.RDONLY | O.NOFOLLOW);
   if (fd >= 0) return fd;
-  if (fd !== -(ERRNO["EACCES"] ?? 0)) throw systemError(`open ${path}`, -fd);
+  if (fd !== -(errnoNumber("EACCES") ?? 0)) throw systemError(`open ${path}`, -fd);
   const [parentPath, name] = splitPath(path);
   const parent = openBeneath(root, parentPath, O.PATH | O.DIRECTORY);
   if (parent < 0) throw systemError(`open ${path}`, -parent);

@@ -1,33 +1,44 @@
 /**
- * What the launcher's memory file holds from the start, so that a failure can be explained. Apart from failure.ts, which
+ * What the launcher's report holds from the start, so that a failure can be explained. Apart from failure.ts, which
  * reads it: a start that does not fail never loads the texts.
  */
 
+import type { Arch } from "../libc/syscalls.ts";
 import type { Step } from "../step.ts";
-import { ACCOUNT, ACCOUNT_OFFSET } from "./account.ts";
 import { RECORD, RECORD_WORDS } from "./program.ts";
+import { emptyReport } from "./report.ts";
 import type { Assembled } from "./supervise.ts";
 
-/** What must survive the launcher to explain its failure; kept in the same memory file behind the report. */
+/** A step without what may be long or secret. */
+type Brief =
+  | Exclude<Step, { op: "seccomp" }>
+  | (Omit<Extract<Step, { op: "seccomp" }>, "filter"> & { readonly filter: { readonly length: number } });
+
+/** What explains a failed record: its step, and the call that it is. */
 export interface Context {
-  readonly steps: readonly Step[];
-  readonly assembled: Assembled;
+  readonly steps: readonly Brief[];
+  readonly marks: Assembled["marks"];
+  /** Operations of all records. */
+  readonly operations: readonly number[];
+  readonly arch: Arch;
 }
 
-/** Room at the beginning for the report and the account. */
-export const REPORT_BYTES = ACCOUNT_OFFSET + ACCOUNT.bytes;
+/** A report with the context of a program. Arguments, environment and contents of files are left out. */
+export function encodeContext(of: { readonly steps: readonly Step[]; readonly assembled: Assembled }): Uint8Array {
+  return emptyReport(contextOf(of));
+}
 
-/** The report's room, then the context as JSON. Arguments, environment and contents of the program are left out. */
-export function encodeContext({ steps, assembled: { program, marks } }: Context): Uint8Array {
-  const brief = steps.map((step) => {
+/** What {@link encodeContext} writes. */
+export function contextOf(of: { readonly steps: readonly Step[]; readonly assembled: Assembled }): Context {
+  const { steps, assembled } = of;
+  const { program, marks } = assembled;
+  const brief = steps.map((step): Brief => {
     if (step.op === "exec") return { ...step, args: [], env: [] };
     if (step.op === "seccomp") return { ...step, filter: { length: step.filter.length } };
     return step.op === "file" ? { ...step, content: "" } : step;
   });
-  const operations: (number | undefined)[] = [];
-  for (let at = RECORD.operation; at < program.words.length; at += RECORD_WORDS) operations.push(program.words[at]);
-  const text = new TextEncoder().encode(JSON.stringify({ steps: brief, marks, operations, arch: program.arch }));
-  const bytes = new Uint8Array(REPORT_BYTES + text.length);
-  bytes.set(text, REPORT_BYTES);
-  return bytes;
+  const operations: number[] = [];
+  for (let at = RECORD.operation; at < program.words.length; at += RECORD_WORDS)
+    operations.push(program.words[at] ?? 0);
+  return { steps: brief, marks, operations, arch: program.arch };
 }

@@ -6,31 +6,33 @@ import { HutchError, EXIT, SystemError } from "../errors.ts";
 import { describeStep } from "../explain.ts";
 import { errnoText } from "../libc/errno.ts";
 import type { Step } from "../step.ts";
-import { REPORT_BYTES } from "./context.ts";
+import type { Context } from "./context.ts";
 import { hintFor } from "./hints.ts";
-import type { Arch } from "../libc/syscalls.ts";
 import { operationName, recordAt } from "./program.ts";
-import type { Assembled } from "./supervise.ts";
+import { REPORT_BYTES } from "./report.ts";
 
-interface StoredContext {
-  readonly steps: readonly Step[];
-  readonly marks: Assembled["marks"];
-  readonly operations: readonly number[];
-  readonly arch: Arch;
+/** What is read back is a Context by its shape only: nothing in it is believed beyond the words of a message. */
+type Stored = Omit<Context, "steps"> & { readonly steps: readonly Step[] };
+
+/** The JSON behind the account of a report. @throws SyntaxError */
+export function storedContext(bytes: Uint8Array): unknown {
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES)));
 }
 
-/** The error that a report stands for: 16 bytes {record address, -errno}, the account, the context. Never throws. */
-export function decodeFailure(bytes: Uint8Array): HutchError {
+/**
+ * The error that a report stands for: 16 bytes {record address, -errno}, the account, the context. Never throws.
+ * @param known the context, when the report has only what it can be made from
+ */
+export function decodeFailure(bytes: Uint8Array, known?: Context): HutchError {
   try {
-    return explainReport(bytes);
+    return explainReport(bytes, (known ?? storedContext(bytes)) as Stored);
   } catch (cause) {
     return new HutchError("the launcher's report cannot be read", { cause });
   }
 }
 
-function explainReport(bytes: Uint8Array): HutchError {
+function explainReport(bytes: Uint8Array, context: Stored): HutchError {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const context = JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES))) as StoredContext;
   // It came through processes inside: an index is only believed when it is one of the program's.
   const record = recordAt(view.getUint32(0, true));
   const errno = -view.getInt32(8, true);

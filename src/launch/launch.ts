@@ -1,36 +1,26 @@
-/**
- * launch: become the launcher. The program is encoded as a static ELF in a memfd and hutch turns into it by execve, so
- * that pid, terminal, process group and exit status stay, and nothing of this runtime does.
- */
+/** launch: become the launcher of a plan. Its program is encoded as a static ELF in memory (become.ts). */
 
-import { decodeBytes, encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
-import { addressOf, ARCH, call, rawCall, systemError } from "../libc/call.ts";
+import { ARCH, call, rawCall } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { executableMemory, readFile, writeAll } from "../libc/files.ts";
+import { writeAll } from "../libc/files.ts";
 import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
 import { type Keeping, keeperProgram } from "./afterwards.ts";
+import {
+  argumentBytes,
+  execute,
+  explainArguments,
+  explainDescriptors,
+  memoryFile,
+  moveUp,
+  ownArguments,
+  type Self,
+} from "./become.ts";
 import { encodeContext } from "./context.ts";
 import { encode } from "./program.ts";
 import { assemble, type State, type Successor } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";
-
-/** What is needed to run hutch again to explain a failure: an executable and the arguments that come before ours. */
-export interface Self {
-  readonly executable: string;
-  readonly argv: readonly string[];
-  /** What errors are said to come from: `hutch run`. */
-  readonly label?: string;
-}
-
-/** A descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */
-function moveUp(descriptor: number): number {
-  if (descriptor > 2) return descriptor;
-  const moved = call("fcntl", descriptor, c.F_DUPFD, 3);
-  rawCall("close", descriptor);
-  return moved;
-}
 
 /**
  * Settings of the caller's terminal for a program with a terminal of its own. Descriptors 1 and 2 are opened if they
@@ -52,25 +42,6 @@ function callerTerminal(plan: Plan): TerminalSettings {
     if (rawCall("fcntl", descriptor, c.F_GETFD) < 0) call("openat", c.AT_FDCWD, "/dev/null", c.O_RDWR);
   }
   return { saved, raw: rawSettings(saved) };
-}
-
-/** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
-export function ownArguments(): readonly string[] {
-  const bytes = readFile("/proc/self/cmdline");
-  if (typeof bytes === "number") throw systemError("read /proc/self/cmdline", -bytes, { hint: "hutch needs /proc" });
-  return splitStrings(bytes);
-}
-
-/** This process's environment as it was given: `KEY=VALUE` each. */
-export function ownEnvironment(): readonly string[] {
-  const bytes = readFile("/proc/self/environ");
-  return typeof bytes === "number" ? [] : splitStrings(bytes);
-}
-
-function splitStrings(bytes: Uint8Array): readonly string[] {
-  const parts = decodeBytes(bytes).split("\0");
-  parts.pop(); // every string is NUL-terminated
-  return parts;
 }
 
 /** What the launcher does beside waiting. */
@@ -116,13 +87,6 @@ export function launchAndThen(
   execute(memoryFile("hutch-keeper", encode(keeperProgram(keeping, ARCH))), argv);
 }
 
-/** A memory file with this content, for the next execve only by its descriptor. */
-function memoryFile(name: string, content: Uint8Array): number {
-  const fd = moveUp(executableMemory(name, 0));
-  writeAll(fd, content);
-  return fd;
-}
-
 /** The launcher's program in memory, and the executable that it becomes to explain a failure. */
 function launcherImage(
   plan: Plan,
@@ -130,50 +94,15 @@ function launcherImage(
   { held = [], outputFd, parent, state }: LaunchOptions = {},
 ): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
-  // All must survive the next execve; the launcher closes them when the program starts.
-  const reportFd = moveUp(call("memfd_create", "hutch-report", 0));
-  const executableFd = moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH));
-  const argv = pointers(ownArguments());
+  const { reportFd, executableFd } = explainDescriptors(self);
   const become: Successor = {
     executableFd,
     outputFd,
-    argv: (report, output) => [
-      ...self.argv,
-      "explain-failure",
-      String(report),
-      output === undefined ? "-" : String(output),
-      self.label ?? "hutch",
-    ],
+    argv: (report, output) => explainArguments(self, report, output),
   };
   const account = outputFd !== undefined || state !== undefined;
-  const argvBytes = argv.keep.length - 1;
+  const argvBytes = argumentBytes(ownArguments());
   const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, state, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
-}
-
-/** Become a program in memory, with an empty environment. */
-function execute(imageFd: number, args: readonly string[]): never {
-  const argv = pointers(args);
-  const environment = pointers([]);
-  call("fcntl", imageFd, c.F_SETFD, c.FD_CLOEXEC);
-  const result = rawCall("execve", `/proc/self/fd/${imageFd}`, argv.array, environment.array);
-  throw systemError("execve of the launcher from memory", -result, {
-    hint: result === -13 ? "a policy (SELinux, vm.memfd_noexec) forbids executing memory files" : "is /proc mounted?",
-  });
-}
-
-/** A NULL-terminated array of pointers for execve; `keep` holds what it points to. */
-function pointers(strings: readonly string[]): { array: BigUint64Array; keep: Uint8Array } {
-  const encoded = strings.map((text) => encodeBytes(text));
-  const keep = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length + 1, 1));
-  const base = addressOf(keep);
-  const array = new BigUint64Array(strings.length + 1);
-  let offset = 0;
-  encoded.forEach((bytes, index) => {
-    keep.set(bytes, offset);
-    array[index] = BigInt(base + offset);
-    offset += bytes.length + 1;
-  });
-  return { array, keep };
 }

@@ -3,7 +3,8 @@
 import { EXIT, HutchError, SystemError } from "../errors.ts";
 import { CLD_EXITED, SIGNAL_NAMES } from "../libc/constants.ts";
 import type { NamespaceName } from "../spec.ts";
-import { ACCOUNT, ACCOUNT_OFFSET, NAMESPACE_LINKS } from "./account.ts";
+import { NAMESPACE_LINKS } from "./account.ts";
+import { ACCOUNT, ACCOUNT_OFFSET } from "./report.ts";
 import { decodeFailure } from "./failure.ts";
 
 /** How a sandbox ended. Exactly one of `exitCode` and `signal` is not null. */

@@ -63,6 +63,9 @@ export function recordAt(address: number): number {
   return Number.isInteger(index) && index >= 0 ? index : -1;
 }
 
+/** The program header of the data, which is the last part of the file (elf(5)). */
+const DATA_HEADER = 64 + 3 * 56;
+
 interface Segment {
   readonly flags: number;
   readonly offset: number;
@@ -114,6 +117,24 @@ export function encode(program: Program): Uint8Array {
   image.set(new Uint8Array(program.words.buffer, program.words.byteOffset, program.words.byteLength), records.offset);
   image.set(program.data, data.offset);
   return image;
+}
+
+/** Offsets of a program's records and data in its encoded form. */
+export function partOffsets(program: Program): { readonly records: number; readonly data: number } {
+  const [, records, , data] = segments(program) as readonly [Segment, Segment, Segment, Segment];
+  return { records: records.offset, data: data.offset };
+}
+
+/** Where data ends in memory, in an encoded program: what is appended to the file will be there. */
+export function endOfData(image: Uint8Array): number {
+  return DATA_ADDRESS + new DataView(image.buffer, image.byteOffset).getUint32(DATA_HEADER + 32, true);
+}
+
+/** Let the data segment of an encoded program have so many bytes more, which are at the end of `image` already. */
+export function growData(image: Uint8Array, bytes: number): void {
+  const view = new DataView(image.buffer, image.byteOffset);
+  for (const field of [32, 40])
+    view.setUint32(DATA_HEADER + field, view.getUint32(DATA_HEADER + field, true) + bytes, true);
 }
 
 function writeSegment(view: DataView, index: number, type: number, segment: Segment): void {

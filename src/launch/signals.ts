@@ -9,7 +9,8 @@ import { type Assembler, type Label, at, content } from "./assembler.ts";
 import { askWitness, makeWitness } from "./group.ts";
 import { exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
-import { ACCOUNT, type Account, tellEnd } from "./account.ts";
+import { type Account, tellEnd } from "./account.ts";
+import { ACCOUNT } from "./report.ts";
 import { heedStops, tellStops } from "./stops.ts";
 import type { TerminalWatch } from "./terminal.ts";
 

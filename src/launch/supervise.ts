@@ -22,20 +22,13 @@ import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Content, type Label } from "./assembler.ts";
-import {
-  type Account,
-  ACCOUNT_OFFSET,
-  closeAccount,
-  noteStart,
-  openAccount,
-  receiveNamespaces,
-  tellNamespaces,
-} from "./account.ts";
+import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
 import { enterIds, holdIds } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
 import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
+import { ACCOUNT_OFFSET } from "./report.ts";
 import { passSignals, reap } from "./signals.ts";
 import { makeStops, type Stops } from "./stops.ts";
 import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";

@@ -3,7 +3,8 @@
  * aarch64. Generated once from glibc's own tables.
  */
 
-const TABLE: readonly (readonly [number, string, string])[] = [
+/** A function, since a start that does not fail needs none of it. */
+const table = (): readonly (readonly [number, string, string])[] => [
   [1, "EPERM", "operation not permitted"],
   [2, "ENOENT", "no such file or directory"],
   [3, "ESRCH", "no such process"],
@@ -137,14 +138,29 @@ const TABLE: readonly (readonly [number, string, string])[] = [
   [133, "EHWPOISON", "memory page has hardware error"],
 ];
 
-const byNumber = new Map(TABLE.map(([number, name, meaning]) => [number, { name, meaning }] as const));
+let known:
+  // a cache of constants, not state
+  { readonly texts: Map<number, { name: string; meaning: string }>; readonly numbers: Map<string, number> } | undefined;
 
-/** Error numbers by name, for code that must tell one errno from another. */
-export const ERRNO: Readonly<Record<string, number>> = Object.fromEntries(
-  TABLE.map(([number, name]) => [name, number]),
-);
+function tables(): NonNullable<typeof known> {
+  known ??= {
+    texts: new Map(table().map(([number, name, meaning]) => [number, { name, meaning }])),
+    numbers: new Map(table().map(([number, name]) => [name, number])),
+  };
+  return known;
+}
+
+/** Names of all errors. */
+export function errnoNames(): readonly string[] {
+  return [...tables().numbers.keys()];
+}
+
+/** The number of an error's name, or undefined when there is no such name. */
+export function errnoNumber(name: string): number | undefined {
+  return tables().numbers.get(name);
+}
 
 /** Name and meaning of an error number: `{ name: "EPERM", meaning: "operation not permitted" }`. */
 export function errnoText(errno: number): { name: string; meaning: string } {
-  return byNumber.get(errno) ?? { name: `errno ${errno}`, meaning: "unknown error" };
+  return tables().texts.get(errno) ?? { name: `errno ${errno}`, meaning: "unknown error" };
 }

@@ -6,7 +6,7 @@
 import { decodeBytes, encodeBytes } from "../bytes.ts";
 import { ARCH, call, rawCall, systemError } from "./call.ts";
 import * as c from "./constants.ts";
-import { ERRNO } from "./errno.ts";
+import { errnoNumber } from "./errno.ts";
 import { openDirectoryNames } from "./files.ts";
 
 export const AT_FDCWD = c.AT_FDCWD;
@@ -74,13 +74,13 @@ export function openBeneath(root: number, path: string, flags: number): number {
     BigInt(RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS | c.RESOLVE_NO_MAGICLINKS | c.RESOLVE_NO_XDEV),
   ]);
   const result = rawCall("openat2", root, path === "" ? "." : path, how, 24);
-  if (result !== -(ERRNO["ENOSYS"] ?? 0)) return result;
+  if (result !== -(errnoNumber("ENOSYS") ?? 0)) return result;
   return walkBeneath(root, path, flags);
 }
 
 function walkBeneath(root: number, path: string, flags: number): number {
   const names = path.split("/").filter((name) => name !== "" && name !== ".");
-  if (names.includes("..")) return -(ERRNO["EXDEV"] ?? 0);
+  if (names.includes("..")) return -(errnoNumber("EXDEV") ?? 0);
   const last = names.pop() ?? ".";
   let directory = root;
   for (const name of names) {
@@ -105,7 +105,7 @@ export function statAt(directory: number, name: string): Stat | undefined {
   const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? c.AT_EMPTY_PATH : 0);
   const path = name === "" ? new Uint8Array(1) : name;
   const result = rawCall("statx", directory, path, flags, 0x7ff, buffer);
-  if (result === -(ERRNO["ENOENT"] ?? 0) || result === -(ERRNO["ENOTDIR"] ?? 0)) return undefined;
+  if (result === -(errnoNumber("ENOENT") ?? 0) || result === -(errnoNumber("ENOTDIR") ?? 0)) return undefined;
   if (result < 0) throw systemError(`statx ${name}`.trimEnd(), -result);
   const view = new DataView(buffer.buffer);
   const mode = view.getUint16(28, true);
@@ -179,7 +179,13 @@ export function getXattr(directory: number, name: string, attribute: string): Ui
       ? rawCall("fgetxattr", directory, attribute, buffer, buffer.byteLength)
       : rawCall("lgetxattr", procPath(directory, name), attribute, buffer, buffer.byteLength);
   if (result >= 0) return buffer.slice(0, result);
-  const absent = [ERRNO["ENODATA"], ERRNO["ENOTSUP"], ERRNO["ENOENT"], ERRNO["EACCES"], ERRNO["EPERM"]];
+  const absent = [
+    errnoNumber("ENODATA"),
+    errnoNumber("ENOTSUP"),
+    errnoNumber("ENOENT"),
+    errnoNumber("EACCES"),
+    errnoNumber("EPERM"),
+  ];
   if (absent.includes(-result)) return undefined;
   throw systemError(`getxattr ${attribute} ${name}`.trimEnd(), -result);
 }
@@ -211,12 +217,12 @@ export function listNames(directory: number): string[] {
  */
 export function removeTree(directory: number, name: string, device?: string): void {
   const unlinked = rawCall("unlinkat", directory, name, 0);
-  if (unlinked >= 0 || unlinked === -(ERRNO["ENOENT"] ?? 0)) return;
-  if (unlinked !== -(ERRNO["EISDIR"] ?? 0) && unlinked !== -(ERRNO["EPERM"] ?? 0)) {
+  if (unlinked >= 0 || unlinked === -(errnoNumber("ENOENT") ?? 0)) return;
+  if (unlinked !== -(errnoNumber("EISDIR") ?? 0) && unlinked !== -(errnoNumber("EPERM") ?? 0)) {
     throw systemError(`unlink ${name}`, -unlinked);
   }
   let fd = openBeneath(directory, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
-  if (fd === -(ERRNO["EACCES"] ?? 0)) {
+  if (fd === -(errnoNumber("EACCES") ?? 0)) {
     rawCall("fchmodat", directory, name, 0o700);
     fd = openBeneath(directory, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
   }
@@ -224,7 +230,7 @@ export function removeTree(directory: number, name: string, device?: string): vo
   try {
     const stat = statAt(fd, "");
     const home = device ?? statAt(directory, "")?.dev;
-    if (stat?.dev !== home) throw systemError(`remove ${name}`, ERRNO["EXDEV"] ?? 18);
+    if (stat?.dev !== home) throw systemError(`remove ${name}`, errnoNumber("EXDEV") ?? 18);
     if (stat !== undefined && (stat.mode & 0o700) !== 0o700) rawCall("fchmod", fd, 0o700);
     for (const child of listNames(fd)) removeTree(fd, child, home);
   } finally {
@@ -236,7 +242,7 @@ export function removeTree(directory: number, name: string, device?: string): vo
 /** flock(2) without waiting: true when the lock is held now, false when another holds it. @throws SystemError */
 export function tryLock(fd: number, mode: "shared" | "exclusive"): boolean {
   const result = rawCall("flock", fd, (mode === "shared" ? c.LOCK_SH : c.LOCK_EX) | c.LOCK_NB);
-  if (result === -(ERRNO["EAGAIN"] ?? 0)) return false;
+  if (result === -(errnoNumber("EAGAIN") ?? 0)) return false;
   if (result < 0) throw systemError("flock", -result);
   return true;
 }

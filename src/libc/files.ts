@@ -6,7 +6,7 @@
 import { decodeBytes } from "../bytes.ts";
 import { ARCH, type Argument, call, rawCall, systemError } from "./call.ts";
 import * as c from "./constants.ts";
-import { ERRNO } from "./errno.ts";
+import { errnoNumber } from "./errno.ts";
 
 /** What statx(2) tells, as far as hutch asks. */
 export interface FileStatus {
@@ -231,6 +231,6 @@ export function closeDescriptor(fd: number): void {
 
 /** Whether a result is this error. */
 export function isErrno(result: unknown, name: string): boolean {
-  const errno = ERRNO[name];
+  const errno = errnoNumber(name);
   return errno !== undefined && result === -errno;
 }

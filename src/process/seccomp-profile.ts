@@ -7,7 +7,7 @@
  */
 
 import { UsageError } from "../errors.ts";
-import { ERRNO } from "../libc/errno.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { type Action, ACTIONS, WITH_DATA } from "./seccomp-actions.ts";
 
 export const OPERATORS = [
@@ -222,7 +222,8 @@ function rawAction(action: Action, number: unknown, name: unknown, numberPath: s
   const data = WITH_DATA.has(action);
   if (isGiven(name) && name !== "") {
     const errorName = text(name, namePath);
-    const found = [ERRNO, ERRNO_ALIASES].find((table) => Object.hasOwn(table, errorName))?.[errorName];
+    const alias = Object.hasOwn(ERRNO_ALIASES, errorName) ? ERRNO_ALIASES[errorName] : undefined;
+    const found = errnoNumber(errorName) ?? alias;
     if (!data) fail(namePath, `${action} carries no error number`);
     if (found === undefined) fail(namePath, `unknown error name ${JSON.stringify(errorName)}`);
     return (ACTIONS[action] | (found ?? 0)) >>> 0;

@@ -3,7 +3,8 @@
  * the launcher and the steps by which another process becomes part of the sandbox.
  */
 
-import { ACCOUNT, ACCOUNT_OFFSET, NAMESPACE_LINKS } from "../launch/account.ts";
+import { NAMESPACE_LINKS } from "../launch/account.ts";
+import { ACCOUNT, ACCOUNT_OFFSET } from "../launch/report.ts";
 import type { NamespaceName } from "../spec.ts";
 import type { Plan, Step } from "../step.ts";
 

@@ -4,6 +4,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Occurrence } from "../../src/cli/options.ts";
 import { tidyPath } from "../../src/build-spec.ts";
+import { mergeEnvironment, parseEnvFile } from "../../src/cli/environment.ts";
+import { hostPath } from "../../src/cli/root-word.ts";
 import * as values from "../../src/cli/values.ts";
 import { UsageError } from "../../src/errors.ts";
 
@@ -56,11 +58,11 @@ describe("paths", () => {
     ["../a", "/here/we/../a"],
     ["..", "/here/we/.."],
   ])("%j on the host is %j", (word, expected) => {
-    expect<string>(values.hostPath(word, CWD, "w")).toBe(expected);
+    expect<string>(hostPath(word, CWD, "w")).toBe(expected);
   });
 
   test.each(["data", "", ".hidden", "..."])("%j is no path", (word) => {
-    expect(() => values.hostPath(word, CWD, "-v it")).toThrow(UsageError);
+    expect(() => hostPath(word, CWD, "-v it")).toThrow(UsageError);
   });
 });
 
@@ -228,7 +230,7 @@ describe("--time-offset", () => {
 describe("environments", () => {
   test("a file has a variable on each line", () => {
     const text = "A=1\n# comment\n\n  B=two words \r\nC\nD=\nE=x=y\n#F=1\n";
-    expect(values.parseEnvFile(text, "--env-file f").map(({ value }) => value)).toEqual([
+    expect(parseEnvFile(text, "--env-file f").map(({ value }) => value)).toEqual([
       "A=1",
       "B=two words ",
       "C",
@@ -238,7 +240,7 @@ describe("environments", () => {
   });
 
   test.each(["=1\n", "A B=1\n", "A\tB\n"])("the line %j is refused", (text) => {
-    expect(() => values.parseEnvFile(text, "--env-file f")).toThrow(
+    expect(() => parseEnvFile(text, "--env-file f")).toThrow(
       expect.objectContaining({ from: "--env-file f", message: expect.stringContaining("is not a name") }),
     );
   });
@@ -255,7 +257,7 @@ describe("environments", () => {
     [[], ["A=1", "B=1", "A=2"], [], ["A=2", "B=1"]],
   ])("%j with %j of a caller with %j is %j", (defaults, words, caller, merged) => {
     expect(
-      values.mergeEnvironment(
+      mergeEnvironment(
         defaults,
         words.map((word) => given(word, "-e")),
         caller,
@@ -264,16 +266,14 @@ describe("environments", () => {
   });
 
   test.each(["", "=", "=1"])("%j is no variable", (value) => {
-    expect(complaint((occurrence) => values.mergeEnvironment([], [occurrence], []), value)).toBe(
-      "a variable needs a name",
-    );
+    expect(complaint((occurrence) => mergeEnvironment([], [occurrence], []), value)).toBe("a variable needs a name");
   });
 
   test("no name is there twice, and every value given last is there", () => {
     const entry = fc.tuple(fc.constantFrom("A", "B", "PATH", "HOME"), fc.string()).map(([k, v]) => `${k}=${v}`);
     fc.assert(
       fc.property(fc.array(entry), fc.array(entry), (defaults, words) => {
-        const merged = values.mergeEnvironment(
+        const merged = mergeEnvironment(
           defaults,
           words.map((word) => given(word, "-e")),
           [],

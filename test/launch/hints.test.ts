@@ -8,7 +8,7 @@ import { decodeFailure, explainFailure } from "../../src/launch/failure.ts";
 import { hintFor } from "../../src/launch/hints.ts";
 import * as p from "../../src/launch/program.ts";
 import { assemble } from "../../src/launch/supervise.ts";
-import { ERRNO } from "../../src/libc/errno.ts";
+import { errnoNames } from "../../src/libc/errno.ts";
 import { plan } from "../../src/plan.ts";
 import type { Plan, Step } from "../../src/step.ts";
 import { HOSTS, SPECS, specOf } from "../plans.ts";
@@ -54,7 +54,7 @@ async function writtenHints(): Promise<readonly string[]> {
 test("every hint is one that some failing call of some plan gets", async () => {
   const reachable = new Set<string | undefined>();
   for (const { step, calls } of callsOfSteps().values())
-    for (const call of calls) for (const errno of Object.keys(ERRNO)) reachable.add(hintFor(step, call, errno));
+    for (const call of calls) for (const errno of errnoNames()) reachable.add(hintFor(step, call, errno));
   const written = await writtenHints();
   expect(written.length).toBeGreaterThan(20);
   expect(written.filter((text) => !reachable.has(text))).toEqual([]);

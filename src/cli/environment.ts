@@ -1,0 +1,77 @@
+/** The program's environment: defaults, files of variables, `-e`. */
+
+import { decodeBytes } from "../bytes.ts";
+import { SystemError, UsageError } from "../errors.ts";
+import { ownEnvironment } from "../launch/become.ts";
+import { isTerminal, readFile } from "../libc/files.ts";
+import { all, type Occurrence, type Parsed } from "./options.ts";
+
+/** Lines `K=V`, or `K` for the caller's value; empty lines and those that begin with # are left out (docker). */
+export function parseEnvFile(text: string, from: string): readonly Occurrence[] {
+  return text
+    .split("\n")
+    .map((line) => line.replace(/\r$/, "").replace(/^[ \t]+/, ""))
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .map((line) => {
+      const name = line.split("=")[0] ?? "";
+      if (name === "" || /\s/.test(name))
+        throw new UsageError(`variable ${JSON.stringify(name)} is not a name`, { from });
+      return { value: line, words: from };
+    });
+}
+
+/**
+ * The environment from defaults and `K=V` or `K` words, in order, the last of a name winning in the first's place.
+ * `K` alone takes the caller's value, or nothing when the caller has none.
+ */
+export function mergeEnvironment(
+  defaults: readonly string[],
+  given: readonly Occurrence[],
+  caller: readonly string[],
+): readonly string[] {
+  const variables = new Map<string, string>();
+  const put = (entry: string) => variables.set(entry.slice(0, entry.indexOf("=")), entry);
+  defaults.forEach(put);
+  for (const { value, words } of given) {
+    if (value.startsWith("=") || value === "") throw new UsageError("a variable needs a name", { from: words });
+    if (value.includes("=")) put(value);
+    else {
+      const own = caller.find((entry) => entry.startsWith(`${value}=`));
+      if (own !== undefined) put(own);
+    }
+  }
+  return [...variables.values()];
+}
+
+/**
+ * The environment of a run, `K=V` each: what every program gets, an image's own, then what was asked for.
+ * @throws UsageError
+ */
+export function runEnvironment(
+  parsed: Parsed,
+  hostname: string,
+  home: string,
+  path: string,
+  image: readonly string[],
+): readonly string[] {
+  const caller = ownEnvironment();
+  const term = caller.find((entry) => entry.startsWith("TERM="));
+  const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
+  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
+  const files = all(parsed, "env-file").flatMap(({ value, words }) => parseEnvFile(readEnvFile(value, words), words));
+  return mergeEnvironment([...base, ...image], [...files, ...all(parsed, "env")], caller);
+}
+
+function readEnvFile(path: string, words: string): string {
+  let bytes: Uint8Array | number;
+  try {
+    bytes = readFile(path);
+  } catch (cause) {
+    throw new UsageError(`${path} cannot be read: ${cause instanceof SystemError ? cause.code : "error"}`, {
+      from: words,
+      cause,
+    });
+  }
+  if (typeof bytes === "number") throw new UsageError(`${path} cannot be read`, { from: words });
+  return decodeBytes(bytes);
+}

@@ -1,0 +1,21 @@
+/** Words of the command line that name a directory, or do not. */
+
+import { tidyPath } from "../build-spec.ts";
+import { UsageError } from "../errors.ts";
+import type { HostPath } from "../spec.ts";
+
+/** Whether a word means a directory or `scratch`; all else is an image. */
+export function isImageName(word: string): boolean {
+  return word !== "scratch" && !word.startsWith("/") && !/^\.\.?(\/|$)/.test(word);
+}
+
+/** A host path: absolute as it is, `.` and `..` relative to `cwd`. @throws UsageError for a bare word */
+export function hostPath(word: string, cwd: string, from: string): HostPath {
+  if (word.startsWith("/")) return word as HostPath;
+  if (word === "." || word === ".." || word.startsWith("./") || word.startsWith("../"))
+    return tidyPath(`${cwd}/${word}`) as HostPath;
+  throw new UsageError(`${JSON.stringify(word)} is not a path`, {
+    from,
+    hint: `hutch has no named volumes; for a directory here write ./${word}`,
+  });
+}

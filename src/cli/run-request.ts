@@ -1,0 +1,63 @@
+/** `hutch run`'s command line, taken apart; the machine is not asked anything yet. */
+
+import type { ArgsDef } from "citty";
+import { UsageError } from "../errors.ts";
+import { last, type Parsed, parseOptions } from "./options.ts";
+import { isImageName } from "./root-word.ts";
+import { RUN_OPTIONS } from "./run-options.ts";
+
+/** What docker's options that hutch has no use for are answered with. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  detach: "hutch has no daemon: put it into the background with & or run it from a service manager",
+  publish: "a sandbox has no network but loopback: use --network host, or a UNIX socket in a volume",
+};
+
+/** What is to be said of docker's options that hutch does not know. */
+const NOT_THERE: readonly (readonly [option: RegExp, hint: string])[] = [
+  [
+    /^--(memory|memory-swap|cpus|cpu-.*|pids-limit|cgroup.*)$/,
+    "no limit on a whole sandbox yet; --ulimit limits each process",
+  ],
+  [/^--privileged$/, "--security none --cap-add ALL comes nearest"],
+  [/^--(ro-bind|bind|proc|dev|unshare-.*)$/, "bubblewrap's; here -v SRC:DST:ro, and all namespaces are new"],
+];
+
+function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {
+  try {
+    return parseOptions(options, argv);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
+    const hint = NOT_THERE.find(([option]) => option.test(word))?.[1];
+    if (hint === undefined) throw error;
+    throw new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
+  }
+}
+
+/** What the command line says, before the machine is asked anything else. */
+export interface RunRequest {
+  readonly parsed: Parsed;
+  readonly rootWord: string;
+  readonly command: readonly string[];
+}
+
+/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`, `options` being those that are known. @throws UsageError */
+export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS): RunRequest {
+  const parsed = parseKnown(options, argv);
+  for (const [option, instead] of Object.entries(INSTEAD)) {
+    const given = last(parsed, option);
+    if (given !== undefined)
+      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
+  }
+  const [rootWord, ...rest] = parsed.operands;
+  if (rootWord === undefined)
+    throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  const command = rest[0] === "--" ? rest.slice(1) : rest;
+  if (command.length === 0 && !isImageName(rootWord))
+    throw new UsageError("COMMAND is missing", {
+      from: rootWord,
+      hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]",
+    });
+  if (command[0] === "") throw new UsageError("COMMAND is empty");
+  return { parsed, rootWord, command };
+}

@@ -1,0 +1,89 @@
+/** Filling the holes of a prelinked launcher: the counterpart of prelink.ts, and on the way of a start. */
+
+import { encodeBytes } from "../bytes.ts";
+import { endOfData, growData } from "../launch/program.ts";
+import { DIRECTORY_ROOM, ID_COLUMNS, type Prelinked, type Values } from "./shape.ts";
+
+/** What the launcher is to have beside a plain run's values. */
+export interface Numbers {
+  readonly reportFd: number;
+  readonly executableFd: number;
+  /** Bytes of this process's argv. */
+  readonly argvBytes: number;
+}
+
+/**
+ * The launcher as an ELF executable. `candidates` are the paths that are tried for the command.
+ * @returns undefined when a value does not fit: the directory's path is longer than its room
+ */
+export function fill(
+  { image: packed, holes }: Prelinked,
+  values: Values,
+  candidates: readonly string[],
+  numbers: Numbers,
+): Uint8Array | undefined {
+  const directory = encodeBytes(values.directory);
+  if (directory.length >= DIRECTORY_ROOM) return undefined;
+  const base = Uint8Array.fromBase64(packed);
+  const arrays = stringArrays([candidates, values.args, values.env], endOfData(base));
+  const image = new Uint8Array(base.length + arrays.bytes.length);
+  image.set(base);
+  image.set(arrays.bytes, base.length);
+  growData(image, arrays.bytes.length);
+
+  const view = new DataView(image.buffer);
+  const number = (at: readonly number[], value: number) => at.forEach((offset) => view.setInt32(offset, value, true));
+  const limit = (at: readonly number[], value: number) => {
+    const word = value === Number.POSITIVE_INFINITY ? 0xffffffffffffffffn : BigInt(value);
+    at.forEach((offset) => view.setBigUint64(offset, word, true));
+  };
+  const text = (at: readonly number[], bytes: Uint8Array, room: number) =>
+    at.forEach((offset) => image.fill(0, offset, offset + room).set(bytes, offset));
+  const id = (at: readonly number[], value: number | undefined) => {
+    if (value !== undefined) text(at, encodeBytes(String(value).padStart(ID_COLUMNS)), ID_COLUMNS);
+  };
+
+  text(holes.directory, directory, DIRECTORY_ROOM);
+  number(holes.reportFd, numbers.reportFd);
+  text(holes.reportWord, encodeBytes(String(numbers.reportFd)), ID_COLUMNS);
+  number(holes.executableFd, numbers.executableFd);
+  number(holes.argvBytes, numbers.argvBytes);
+  number(holes.groups, values.groups.length);
+  limit(holes.nofileSoft, values.nofile.soft);
+  limit(holes.nofileHard, values.nofile.hard);
+  id(holes.uidStart, values.ranges?.uid.start ?? values.uid);
+  id(holes.gidStart, values.ranges?.gid.start ?? values.gid);
+  id(holes.uidSize, values.ranges?.uid.size);
+  id(holes.gidSize, values.ranges?.gid.size);
+  const [candidatesAt = 0, argsAt = 0, envAt = 0] = arrays.addresses;
+  number(holes.candidates, candidatesAt);
+  number(holes.args, argsAt);
+  number(holes.env, envAt);
+  return image;
+}
+
+/** NULL-terminated arrays of pointers to strings, as they are in memory from `address` on, and where each begins. */
+function stringArrays(
+  lists: readonly (readonly string[])[],
+  address: number,
+): { readonly bytes: Uint8Array; readonly addresses: readonly number[] } {
+  const encoded = lists.map((list) => list.map((word) => encodeBytes(word)));
+  const pointers = lists.reduce((sum, list) => sum + list.length + 1, 0);
+  const padding = -address & 7;
+  const size = encoded.flat().reduce((sum, bytes) => sum + bytes.length + 1, padding + 8 * pointers);
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  const addresses: number[] = [];
+  let [pointer, string] = [padding, padding + 8 * pointers];
+  for (const list of encoded) {
+    addresses.push(address + pointer);
+    for (const word of list) {
+      view.setUint32(pointer, address + string, true);
+      bytes.set(word, string);
+      pointer += 8;
+      string += word.length + 1;
+    }
+    pointer += 8;
+  }
+  return { bytes, addresses };
+}

@@ -1,0 +1,89 @@
+/** What a plain run is, for those who link it before and those who fill it at a start. Types and numbers only. */
+
+import type { Range } from "../facts.ts";
+import type { HostFacts } from "../facts.ts";
+import type { Self } from "../launch/become.ts";
+
+/** What decides on the steps of a plain run. */
+export interface Shape {
+  /** Whether the caller is root, so that ids map to a range, and sources are cloned and idmapped outside. */
+  readonly root: boolean;
+  /** Whether the directory is bound read-only; else it is shown through an overlay. */
+  readonly readonly: boolean;
+  /** Whether the caller has a controlling terminal, and the program stays in its session. */
+  readonly terminal: boolean;
+  /** Whether the kernel's landlock has scopes (version 6 and up; 2 to 5 have not). */
+  readonly scopes: boolean;
+}
+
+/** What is filled in. */
+export interface Values {
+  /** The directory's absolute path, and the user's words for it. */
+  readonly directory: string;
+  readonly from: string;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  /** The caller's ids, or for root its ranges. */
+  readonly uid: number;
+  readonly gid: number;
+  readonly ranges?: { readonly uid: Range; readonly gid: Range } | undefined;
+  /** The caller's supplementary groups. */
+  readonly groups: readonly number[];
+  readonly nofile: HostFacts["nofile"];
+}
+
+/** A plain run as the report of its launcher holds it: the command's own arguments and variables are left out. */
+export interface PlainRun {
+  readonly shape: Shape;
+  readonly values: Values;
+}
+
+/** Where a plain run's root is put together. */
+export const WORKSPACE = "/tmp";
+/** The first landlock that has what a plain run asks of it, and the first that has scopes. */
+export const LANDLOCK = { least: 2, scopes: 6 } as const;
+
+/** How hutch is called again to explain a plain run's failure. */
+export const PLAIN_SELF: Self = { executable: "/proc/self/exe", argv: ["hutch"], label: "hutch run" };
+
+/** The least length of argv in bytes: the launcher puts a name of 16 into its place (supervise.ts). */
+export const LEAST_ARGV_BYTES = 16;
+
+/** Bytes that the directory's path has room in, with its NUL. */
+export const DIRECTORY_ROOM = 1024;
+/** Columns of a number in an id map (lowering.ts). */
+export const ID_COLUMNS = 10;
+
+/** Offsets in the image at which a value stands; in brackets how it stands there. */
+export interface Holes {
+  /** (NUL-terminated, in {@link DIRECTORY_ROOM} bytes) */
+  readonly directory: readonly number[];
+  /** (32-bit) */
+  readonly reportFd: readonly number[];
+  /** (decimal digits and NUL) */
+  readonly reportWord: readonly number[];
+  /** (32-bit) */
+  readonly executableFd: readonly number[];
+  /** (32-bit) */
+  readonly argvBytes: readonly number[];
+  /** (32-bit) */
+  readonly groups: readonly number[];
+  /** (64-bit) */
+  readonly nofileSoft: readonly number[];
+  readonly nofileHard: readonly number[];
+  /** (decimal, right-aligned in {@link ID_COLUMNS}) */
+  readonly uidStart: readonly number[];
+  readonly uidSize: readonly number[];
+  readonly gidStart: readonly number[];
+  readonly gidSize: readonly number[];
+  /** (32-bit addresses of NULL-terminated arrays) */
+  readonly candidates: readonly number[];
+  readonly args: readonly number[];
+  readonly env: readonly number[];
+}
+
+/** A prelinked launcher: an ELF executable in base64, and its holes. */
+export interface Prelinked {
+  readonly image: string;
+  readonly holes: Holes;
+}

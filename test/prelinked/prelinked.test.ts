@@ -1,0 +1,154 @@
+/** A prelinked launcher, filled, is the launcher that would have been assembled; and its failures are told alike. */
+
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { parseRun } from "../../src/cli/run-request.ts";
+import { runSpec } from "../../src/cli/run-spec.ts";
+import type { HostFacts } from "../../src/facts.ts";
+import { explainArguments } from "../../src/launch/become.ts";
+import { contextOf } from "../../src/launch/context.ts";
+import { decode } from "../../src/launch/program.ts";
+import { assemble } from "../../src/launch/supervise.ts";
+import type { Arch } from "../../src/libc/syscalls.ts";
+import { plan } from "../../src/plan.ts";
+import { plainContext, plainRunOf } from "../../src/prelinked/explain.ts";
+import { fill } from "../../src/prelinked/fill.ts";
+import { plainFilter, plainPlan } from "../../src/prelinked/plain.ts";
+import { prelinkedFor } from "../../src/prelinked/images.ts";
+import { prelink } from "../../src/prelinked/prelink.ts";
+import { DIRECTORY_ROOM, PLAIN_SELF, type Shape, type Values } from "../../src/prelinked/shape.ts";
+import { execCandidates } from "../../src/process/process.ts";
+import { host, HOSTS } from "../plans.ts";
+import { recordsOf } from "./same-program.ts";
+
+const booleans = [false, true];
+const SHAPES: readonly Shape[] = booleans.flatMap((root) =>
+  booleans.flatMap((readonly) =>
+    booleans.flatMap((terminal) => booleans.map((scopes) => ({ root, readonly, terminal, scopes }))),
+  ),
+);
+const ARCHES: readonly Arch[] = ["x64", "arm64"];
+const NUMBERS = { reportFd: 5, executableFd: 6, argvBytes: 27 };
+
+const word = fc.string({ unit: "binary", maxLength: 40 }).map((text) => text.replaceAll("\0", "x").toWellFormed());
+const id = fc.nat({ max: 0xfffffffe });
+const range = fc.record({ start: id, size: fc.integer({ min: 1, max: 65536 }) });
+const limit = fc.oneof(fc.nat({ max: 2 ** 30 }), fc.constant(Number.POSITIVE_INFINITY));
+const values = (shape: Shape): fc.Arbitrary<Values> =>
+  fc
+    .record({
+      directory: word.map((name) => `/${name}`),
+      from: word,
+      args: fc.array(word, { maxLength: 4 }).map((more) => ["command", ...more]),
+      env: fc.array(word, { maxLength: 4 }).map((more) => ["PATH=/usr/bin:/bin/:", ...more]),
+      uid: id,
+      gid: id,
+      ranges: fc.record({ uid: range, gid: range }),
+      groups: fc.array(id, { maxLength: 5 }),
+      soft: limit,
+      hard: limit,
+    })
+    .map(({ soft, hard, ranges, ...all }) => {
+      return { ...all, nofile: { soft, hard }, ranges: shape.root ? ranges : undefined };
+    });
+
+const named = (shape: Shape): string =>
+  Object.entries(shape)
+    .map(([name, is]) => (is === true ? name : `not ${name}`))
+    .join(", ");
+
+function assembled(shape: Shape, given: Values, filter: Uint8Array, arch: Arch) {
+  return assemble(plainPlan(shape, given, filter), arch, {
+    reportFd: NUMBERS.reportFd,
+    argvBytes: NUMBERS.argvBytes,
+    become: {
+      executableFd: NUMBERS.executableFd,
+      outputFd: undefined,
+      argv: (report) => explainArguments(PLAIN_SELF, report, undefined),
+    },
+  });
+}
+
+describe.each(ARCHES)("on %s", (arch) => {
+  test.each(SHAPES.map((shape) => [named(shape), shape] as const))("a launcher that is %s", async (_, shape) => {
+    const prelinked = await prelink(shape, arch);
+    const filter = await plainFilter(arch);
+    fc.assert(
+      fc.property(values(shape), (given) => {
+        const candidates = execCandidates("command", ["/usr/bin", "/bin/", ""]);
+        const image = fill(prelinked, given, candidates, NUMBERS);
+        if (image === undefined) throw new Error("it does not fit");
+        const { program } = assembled(shape, given, filter, arch);
+        const filled = decode(image);
+        expect(filled.cellBytes).toBe(program.cellBytes);
+        expect(recordsOf(filled)).toEqual(recordsOf(program));
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
+test("what is compared is not blind: one other byte of a string, structure, array or filter is seen", async () => {
+  const shape: Shape = { root: true, readonly: true, terminal: false, scopes: true };
+  const ids = { start: 100_000, size: 65_536 };
+  const given: Values = {
+    ...{ directory: "/srv", from: "/srv", args: ["true"], env: ["PATH=/bin"], uid: 0, gid: 0, groups: [] },
+    ...{ ranges: { uid: ids, gid: ids }, nofile: { soft: 1024, hard: 4096 } },
+  };
+  const filter = await plainFilter("x64");
+  const same = recordsOf(assembled(shape, given, filter, "x64").program);
+  const changes: readonly Partial<Values>[] = [
+    { directory: "/srw" },
+    { args: ["true", ""] },
+    { env: ["PATH=/bin", "A=b"] },
+    { ranges: { uid: { ...ids, size: 65_535 }, gid: ids } },
+    { nofile: { soft: 1024, hard: 4097 } },
+  ];
+  for (const change of changes) {
+    expect(recordsOf(assembled(shape, { ...given, ...change }, filter, "x64").program)).not.toEqual(same);
+  }
+  expect(recordsOf(assembled(shape, given, filter.with(0, 7), "x64").program)).not.toEqual(same);
+});
+
+describe("the plan of a plain run is that of hutch run", () => {
+  test.each(SHAPES.map((shape) => [named(shape), shape] as const))("%s", async (_, shape) => {
+    const words = [...(shape.readonly ? ["--read-only"] : []), "-e", "A=b", "/srv/root"];
+    const { spec } = await runSpec(parseRun([...words, "cmd", "arg"]));
+    const machine: HostFacts = {
+      ...(shape.root ? HOSTS.root : HOSTS.user),
+      terminal: shape.terminal,
+      landlock: shape.scopes ? 6 : 2,
+    };
+    const { uid, gid, ranges, groups, nofile } = machine;
+    const from = shape.readonly ? "--read-only /srv/root" : "/srv/root";
+    const { args, env } = spec.process;
+    const given: Values = { directory: host("/srv/root"), from, args, env, uid, gid, ranges, groups, nofile };
+    expect(plainPlan(shape, given, spec.process.seccomp ?? new Uint8Array())).toEqual(plan(spec, machine));
+
+    // A report holds the values as JSON, without what may be secret; the context that is made of it is the same.
+    const brief = { ...given, args: args.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
+    const stored = plainRunOf(JSON.parse(JSON.stringify({ shape, values: brief })));
+    if (stored === undefined) throw new Error("not taken for a plain run");
+    const filter = spec.process.seccomp ?? new Uint8Array();
+    const { steps } = plan(spec, machine);
+    const context = contextOf({ steps, assembled: assembled(shape, given, filter, "x64") });
+    expect(await plainContext(stored, "x64")).toEqual(context);
+  });
+});
+
+test("the launchers of this build are all there, each its own", () => {
+  const images = SHAPES.map((shape) => prelinkedFor(shape)?.image);
+  expect(images).not.toContain(undefined);
+  expect(new Set(images).size).toBe(SHAPES.length);
+});
+
+test("a directory that is too long for its room is left to the general way", async () => {
+  const shape: Shape = { root: false, readonly: true, terminal: false, scopes: true };
+  const prelinked = await prelink(shape, "x64");
+  const given = (directory: string): Values => {
+    return { directory, from: "", args: [], env: [], uid: 0, gid: 0, groups: [], nofile: { soft: 1, hard: 1 } };
+  };
+  const longest = "/".padEnd(DIRECTORY_ROOM - 1, "d");
+  expect(fill(prelinked, given(longest), [], NUMBERS)).toBeInstanceOf(Uint8Array);
+  expect(fill(prelinked, given(`${longest}d`), [], NUMBERS)).toBeUndefined();
+});

@@ -54,12 +54,13 @@ export function runEnvironment(
   path: string,
   image: readonly string[],
 ): readonly string[] {
-  const caller = ownEnvironment();
-  const term = caller.find((entry) => entry.startsWith("TERM="));
   const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
-  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
   const files = all(parsed, "env-file").flatMap(({ value, words }) => parseEnvFile(readEnvFile(value, words), words));
-  return mergeEnvironment([...base, ...image], [...files, ...all(parsed, "env")], caller);
+  const given = [...files, ...all(parsed, "env")];
+  const caller = terminal || given.some(({ value }) => !value.includes("=")) ? ownEnvironment() : [];
+  const term = caller.find((entry) => entry.startsWith("TERM="));
+  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
+  return mergeEnvironment([...base, ...image], given, caller);
 }
 
 function readEnvFile(path: string, words: string): string {

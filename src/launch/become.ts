@@ -40,11 +40,15 @@ export function explainDescriptors(self: Self): { readonly reportFd: number; rea
   return { reportFd, executableFd: moveUp(call("openat", c.AT_FDCWD, self.executable, c.O_PATH)) };
 }
 
+let own: readonly string[] | undefined; // they never change
+
 /** This process's argv as it was given, byte for byte; JavaScript's own has lost what is not UTF-8. */
 export function ownArguments(): readonly string[] {
+  if (own !== undefined) return own;
   const bytes = readFile("/proc/self/cmdline");
   if (typeof bytes === "number") throw systemError("read /proc/self/cmdline", -bytes, { hint: "hutch needs /proc" });
-  return splitStrings(bytes);
+  own = splitStrings(bytes);
+  return own;
 }
 
 /** This process's environment as it was given: `KEY=VALUE` each. */

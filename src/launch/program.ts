@@ -125,16 +125,11 @@ export function partOffsets(program: Program): { readonly records: number; reado
   return { records: records.offset, data: data.offset };
 }
 
-/** Where data ends in memory, in an encoded program: what is appended to the file will be there. */
-export function endOfData(image: Uint8Array): number {
-  return DATA_ADDRESS + new DataView(image.buffer, image.byteOffset).getUint32(DATA_HEADER + 32, true);
-}
-
-/** Let the data segment of an encoded program have so many bytes more, which are at the end of `image` already. */
-export function growData(image: Uint8Array, bytes: number): void {
+/** Let the data segment of an encoded program reach to the end of `image`. */
+export function growData(image: Uint8Array): void {
   const view = new DataView(image.buffer, image.byteOffset);
-  for (const field of [32, 40])
-    view.setUint32(DATA_HEADER + field, view.getUint32(DATA_HEADER + field, true) + bytes, true);
+  const length = image.length - view.getUint32(DATA_HEADER + 8, true);
+  for (const field of [32, 40]) view.setUint32(DATA_HEADER + field, length, true);
 }
 
 function writeSegment(view: DataView, index: number, type: number, segment: Segment): void {

@@ -1,7 +1,7 @@
 /** Filling the holes of a prelinked launcher: the counterpart of prelink.ts, and on the way of a start. */
 
 import { encodeBytes } from "../bytes.ts";
-import { endOfData, growData } from "../launch/program.ts";
+import { growData } from "../launch/program.ts";
 import { DIRECTORY_ROOM, ID_COLUMNS, type Prelinked, type Values } from "./shape.ts";
 
 /** What the launcher is to have beside a plain run's values. */
@@ -17,19 +17,18 @@ export interface Numbers {
  * @returns undefined when a value does not fit: the directory's path is longer than its room
  */
 export function fill(
-  { image: packed, holes }: Prelinked,
+  { image: base64, bytes, end, holes }: Prelinked,
   values: Values,
   candidates: readonly string[],
   numbers: Numbers,
 ): Uint8Array | undefined {
   const directory = encodeBytes(values.directory);
   if (directory.length >= DIRECTORY_ROOM) return undefined;
-  const base = Uint8Array.fromBase64(packed);
-  const arrays = stringArrays([candidates, values.args, values.env], endOfData(base));
-  const image = new Uint8Array(base.length + arrays.bytes.length);
-  image.set(base);
-  image.set(arrays.bytes, base.length);
-  growData(image, arrays.bytes.length);
+  const arrays = stringArrays([candidates, values.args, values.env], end);
+  const image = new Uint8Array(bytes + arrays.bytes.length);
+  image.setFromBase64(base64);
+  image.set(arrays.bytes, bytes);
+  growData(image);
 
   const view = new DataView(image.buffer);
   const number = (at: readonly number[], value: number) => at.forEach((offset) => view.setInt32(offset, value, true));

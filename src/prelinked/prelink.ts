@@ -84,6 +84,8 @@ export async function prelink(shape: Shape, arch: Arch): Promise<Prelinked> {
   };
   return {
     image: image.toBase64(),
+    bytes: image.length,
+    end: DATA_ADDRESS + image.length - data,
     holes: {
       directory: found("the directory", inData(text(`${MARK.directory}\0`)), true),
       reportFd: found("the report", inWords(MARK.reportFd), true),

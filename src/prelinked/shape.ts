@@ -85,5 +85,8 @@ export interface Holes {
 /** A prelinked launcher: an ELF executable in base64, and its holes. */
 export interface Prelinked {
   readonly image: string;
+  /** Length of the image, and the address at which its last part, the data, ends. */
+  readonly bytes: number;
+  readonly end: number;
   readonly holes: Holes;
 }

@@ -36,8 +36,8 @@ export function fill(
     const word = value === Number.POSITIVE_INFINITY ? 0xffffffffffffffffn : BigInt(value);
     at.forEach((offset) => view.setBigUint64(offset, word, true));
   };
-  const text = (at: readonly number[], bytes: Uint8Array, room: number) =>
-    at.forEach((offset) => image.fill(0, offset, offset + room).set(bytes, offset));
+  const text = (at: readonly number[], encoded: Uint8Array, room: number) =>
+    at.forEach((offset) => image.fill(0, offset, offset + room).set(encoded, offset));
   const id = (at: readonly number[], value: number | undefined) => {
     if (value !== undefined) text(at, encodeBytes(String(value).padStart(ID_COLUMNS)), ID_COLUMNS);
   };

@@ -6,7 +6,7 @@
 import { encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { decodeFailure } from "../launch/failure.ts";
-import { decodeReport, formatOutcome } from "../launch/outcome.ts";
+import { decodeReport, formatOutcome, type Outcome } from "../launch/outcome.ts";
 import { call } from "../libc/call.ts";
 import { readAll, writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
@@ -19,9 +19,12 @@ function descriptor(word: string | undefined): number {
 export const explain: Command = {
   main: ([word, output]) => {
     const report = descriptor(word);
-    call("lseek", report, 0, 0);
-    if (output === undefined || output === "-") throw decodeFailure(readAll(report));
-    const result = decodeReport(readAll(report));
+    const read = (): Uint8Array => {
+      call("lseek", report, 0, 0);
+      return readAll(report);
+    };
+    if (output === undefined || output === "-") throw decodeFailure(read());
+    const result = outcome(read);
     try {
       writeAll(descriptor(output), encodeBytes(formatOutcome(result)));
     } catch {
@@ -31,3 +34,12 @@ export const explain: Command = {
     return result.status;
   },
 };
+
+/** What a report tells, or why it cannot be read: standard error may no longer be ours, and the JSON is. */
+function outcome(read: () => Uint8Array): Outcome | Error {
+  try {
+    return decodeReport(read());
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}

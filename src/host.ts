@@ -4,7 +4,7 @@ import { decodeBytes } from "./bytes.ts";
 import { UsageError } from "./errors.ts";
 import type { HostFacts, Range } from "./facts.ts";
 import { FALLBACK_RANGE } from "./defaults.ts";
-import { rawCall } from "./libc/call.ts";
+import { call, rawCall, systemError } from "./libc/call.ts";
 import {
   AT_FDCWD,
   LANDLOCK_CREATE_RULESET_VERSION,
@@ -14,7 +14,7 @@ import {
   O_RDWR,
   RLIMITS,
 } from "./libc/constants.ts";
-import { linkTarget, pathStatus, readText } from "./libc/files.ts";
+import { linkTarget, isErrno, pathStatus, readFile, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
@@ -49,7 +49,7 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
     ranges: wanted ? findRanges(uid, spec.words["idMap"]) : undefined,
     mappers: wanted && !root ? findMappers() : { uid: "newuidmap", gid: "newgidmap" }, // root needs none
     groups: callerGroups(),
-    landlock: Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION)),
+    landlock: landlockVersion(),
     terminal: hasTerminal(),
     workspace: findWorkspace(needed),
     kinds,
@@ -73,6 +73,15 @@ export function parseRelease(release: string): number {
   return Number.isNaN(major + minor) ? Number.MAX_SAFE_INTEGER : 1000 * major + minor;
 }
 
+/** Landlock's ABI; 0 where the kernel has none or it is not enabled (landlock(7): ENOSYS, ENOTSUP). @throws SystemError */
+function landlockVersion(): number {
+  const version = rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  if (version >= 0) return version;
+  // A sandbox in a sandbox whose filter refuses what it does not know: EPERM.
+  if (["ENOSYS", "ENOTSUP", "EPERM", "EACCES"].some((name) => isErrno(version, name))) return 0;
+  throw systemError("landlock_create_ruleset (its version)", -version);
+}
+
 /** A directory to cover while the root is assembled; not one that hides what is needed. */
 function findWorkspace(needed = ""): string {
   const free = (path: string) => kindOf(path) === "directory" && !needed.startsWith(`${path}/`);
@@ -86,7 +95,12 @@ function kindOf(path: string): string | undefined {
 
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 function inInitialUserNamespace(): boolean {
-  const fields = (readText("/proc/self/uid_map") ?? "").split(" ").filter((field) => field !== "");
+  const map = readFile("/proc/self/uid_map");
+  // Never guessed: a root that is taken for an ordinary user would give its own id to the program.
+  if (typeof map === "number") throw systemError("read /proc/self/uid_map", -map, { hint: "hutch needs /proc" });
+  const fields = decodeBytes(map)
+    .split(" ")
+    .filter((field) => field !== "");
   return fields.length === 3 && fields[0] === "0" && fields[1] === "0" && fields[2] === "4294967295\n";
 }
 
@@ -105,11 +119,10 @@ function findProgram(name: string): string {
 
 /** Supplementary groups; there are at most 65536 (getgroups(2), NGROUPS_MAX). */
 function callerGroups(): readonly number[] {
-  const count = rawCall("getgroups", 0, null);
-  if (count <= 0) return [];
+  const count = call("getgroups", 0, null);
+  if (count === 0) return [];
   const list = new Uint8Array(4 * count);
-  const got = rawCall("getgroups", count, list);
-  return [...new Uint32Array(list.buffer, 0, Math.max(0, got))];
+  return [...new Uint32Array(list.buffer, 0, call("getgroups", count, list))];
 }
 
 /** Whether the process has a controlling terminal (tty(4): opening /dev/tty is ENXIO without one). */

@@ -6,7 +6,7 @@
 import { encodeBytes } from "../bytes.ts";
 import { type HutchError, UsageError } from "../errors.ts";
 import { decodeFailure, storedContext } from "../launch/failure.ts";
-import { decodeReport, formatOutcome } from "../launch/outcome.ts";
+import { decodeReport, formatOutcome, type Outcome } from "../launch/outcome.ts";
 import { ARCH, call } from "../libc/call.ts";
 import { readAll, writeAll } from "../libc/files.ts";
 import { plainContext, plainRunOf } from "../prelinked/explain.ts";
@@ -32,9 +32,12 @@ async function explained(bytes: Uint8Array): Promise<HutchError> {
 export const explain: Command = {
   main: async ([word, output]) => {
     const report = descriptor(word);
-    call("lseek", report, 0, 0);
-    if (output === undefined || output === "-") throw await explained(readAll(report));
-    const result = decodeReport(readAll(report));
+    const read = (): Uint8Array => {
+      call("lseek", report, 0, 0);
+      return readAll(report);
+    };
+    if (output === undefined || output === "-") throw await explained(read());
+    const result = outcome(read);
     try {
       writeAll(descriptor(output), encodeBytes(formatOutcome(result)));
     } catch {
@@ -44,3 +47,12 @@ export const explain: Command = {
     return result.status;
   },
 };
+
+/** What a report tells, or why it cannot be read: standard error may no longer be ours, and the JSON is. */
+function outcome(read: () => Uint8Array): Outcome | Error {
+  try {
+    return decodeReport(read());
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}

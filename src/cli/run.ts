@@ -40,18 +40,17 @@ export async function start(
 ): Promise<never> {
   const host = factsFor(spec, self);
   const disk = host.kernel < TMPFS_ATTRIBUTES ? (await import("./disk-layer.ts")).makeDiskLayer(spec, host) : undefined;
-  if (disk === undefined) {
-    const made = plan(spec, host);
-    return launch(made, self, { ...options, state: await enlist?.(made) });
-  }
+  let state: State | undefined;
   try {
-    const made = plan(spec, { ...host, disk });
-    const state = await enlist?.(made);
+    const made = plan(spec, disk === undefined ? host : { ...host, disk });
+    state = await enlist?.(made);
+    if (disk === undefined) return launch(made, self, { ...options, state });
     // These two go by the launcher's own process: then the next run removes the directory.
     if (state !== undefined || options.parent !== undefined) return launch(made, self, { ...options, state });
     return launchAndThen(made, self, ["end-disk-layer", disk], [`PATH=${DEFAULT_PATH}`], options);
   } catch (error) {
-    (await import("../nix/remove-tree.ts")).removeTree(disk);
+    if (state !== undefined) (await import("../running/directory.ts")).removeEntry(state.directoryFd, state.name);
+    if (disk !== undefined) (await import("../nix/remove-tree.ts")).removeTree(disk);
     throw error;
   }
 }

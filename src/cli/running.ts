@@ -34,8 +34,8 @@ export function enlist(name: string, from: string, plan: Plan): State {
     init: plan.init,
     steps: joinSteps(plan),
   });
-  const fd = makeEntry(directory, name, content, from);
   const directoryFd = call("fcntl", directory.fd, F_DUPFD, 3); // for the launcher, over execve
+  const fd = makeEntry(directory, name, content, from);
   return { fd, directoryFd, name };
 }
 

@@ -1,6 +1,7 @@
 /** Constants of the kernel's interface, the same on x86-64 and aarch64 unless said. Names as in the headers. */
 
 export const AT_FDCWD = -100;
+export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
 /** unlinkat(2); faccessat2(2). */
@@ -14,6 +15,8 @@ export const O_RDWR = 2;
 export const O_ACCMODE = 3;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+/** A file without a name; to be or-ed with O_DIRECTORY (open(2)). */
+export const O_TMPFILE = 0o20000000;
 export const O_TRUNC = 0o1000;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
@@ -141,7 +144,6 @@ export const SECCOMP_MODE_FILTER = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;
 
 export const CLOCK_MONOTONIC = 1;
-export const RENAME_NOREPLACE = 1;
 export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;

@@ -1,6 +1,7 @@
 /**
  * Files of the host by system calls: half the price of node:fs, and no thread started. Failures that a search expects
- * (no such file, no permission) come back as minus the error number; the callers decide what they mean.
+ * (no such file, no permission) come back as minus the error number; the callers decide what they mean. Failures that
+ * say nothing about the file (no memory, no descriptors, a broken disk) are thrown: nobody may take them for an absence.
  */
 
 import { decodeBytes } from "../bytes.ts";
@@ -27,10 +28,20 @@ export interface FileStatus {
 
 const STATX_BASIC_STATS = 0x7ff;
 
-/** Of what a path leads to (links followed), or minus the error number. */
+/** Errors of the machine, not of what was looked for. */
+const TROUBLE = ["EIO", "ENOMEM", "ENFILE", "EMFILE"] as const;
+
+/** A call on a path; its result or minus the error number. @throws SystemError for errors of the machine */
+function search(name: "openat" | "statx" | "readlinkat", directory: number, path: string, ...args: Argument[]): number {
+  const result = rawCall(name, directory, path, ...args);
+  if (TROUBLE.some((error) => isErrno(result, error))) throw systemError(`${name} ${path}`, -result);
+  return result;
+}
+
+/** Of what a path leads to (links followed), or minus the error number. @throws SystemError as all searches here */
 export function pathStatus(path: string): FileStatus | number {
   const buffer = new Uint8Array(256);
-  const result = rawCall("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
+  const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
   return result < 0 ? result : parseStatx(buffer);
 }
 
@@ -80,7 +91,7 @@ export function readAll(descriptor: number, limit = 1 << 26): Uint8Array {
 
 /** A whole file's bytes, or -errno. */
 export function readFile(path: string): Uint8Array | number {
-  const descriptor = rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC);
+  const descriptor = search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC);
   if (descriptor < 0) return descriptor;
   try {
     return readAll(descriptor);
@@ -97,7 +108,7 @@ export function readText(path: string): string | undefined {
 
 /** A file of a root directory, resolved inside it (openat2(2), RESOLVE_IN_ROOT): text, or undefined when absent. */
 export function readTextInside(root: string, path: string): string | undefined {
-  const directory = rawCall("openat", c.AT_FDCWD, root, c.O_PATH | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY);
+  const directory = search("openat", c.AT_FDCWD, root, c.O_PATH | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY);
   if (directory < 0) return undefined;
   try {
     const how = new BigUint64Array([
@@ -109,6 +120,8 @@ export function readTextInside(root: string, path: string): string | undefined {
     // EAGAIN: a rename anywhere on the machine came between the parts of a path with .. (openat2(2)).
     do descriptor = rawCall("openat2", directory, path.replace(/^\/+/, ""), how, 24);
     while (isErrno(descriptor, "EAGAIN"));
+    if (TROUBLE.some((error) => isErrno(descriptor, error)))
+      throw systemError(`openat2 ${path} in ${root}`, -descriptor);
     if (descriptor < 0) return undefined;
     try {
       return decodeBytes(readAll(descriptor, 1 << 22));
@@ -172,7 +185,7 @@ export function isTerminal(descriptor: number): boolean {
 
 /** Open a file for reading; a descriptor, or minus the error number. Never blocks on a FIFO, takes no terminal. */
 export function openForReading(path: string): number {
-  return rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK | c.O_NOCTTY, 0);
+  return search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK | c.O_NOCTTY, 0);
 }
 
 /** Read up to `length` bytes at `offset`; fewer at the end of the file. @throws SystemError */
@@ -192,13 +205,13 @@ export function readAt(fd: number, offset: number, length: number): Uint8Array {
  * `buffer` is scratch space of PATH_MAX bytes: a search asks often.
  */
 export function linkTarget(path: string, buffer: Uint8Array = new Uint8Array(4096)): string | number {
-  const length = rawCall("readlinkat", c.AT_FDCWD, path, buffer, buffer.length);
+  const length = search("readlinkat", c.AT_FDCWD, path, buffer, buffer.length);
   return length < 0 ? length : decodeBytes(buffer.subarray(0, length));
 }
 
 /** Names in a directory, without `.` and `..`, in the directory's order; minus the error number when it cannot be read. */
 export function directoryNames(path: string): string[] | number {
-  const fd = rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY, 0);
+  const fd = search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY, 0);
   if (fd < 0) return fd;
   try {
     return openDirectoryNames(fd);
@@ -231,6 +244,7 @@ export function closeDescriptor(fd: number): void {
 
 /** Whether a result is this error. */
 export function isErrno(result: unknown, name: string): boolean {
+  if (typeof result !== "number" || result >= 0) return false; // the table of names is for failures
   const errno = errnoNumber(name);
   return errno !== undefined && result === -errno;
 }

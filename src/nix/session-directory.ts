@@ -88,12 +88,12 @@ export function removeOldSessions(parent: string): readonly string[] {
     if (match === null) continue;
     const [, pid = "", start = "", boot = "", namespace = ""] = match;
     const path = `${parent}/${name}`;
-    if (!mayBeRemoved(path) || !isGone({ pid, start, boot, namespace })) continue;
     try {
+      if (!mayBeRemoved(path) || !isGone({ pid, start, boot, namespace })) continue;
       removeTree(path);
       removed.push(path);
     } catch {
-      // another session may be removing it too, or something is mounted there
+      // another session may be removing it too, or something is mounted there, or /proc cannot be read
     }
   }
   return removed;

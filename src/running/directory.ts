@@ -85,23 +85,31 @@ function isLocked(fd: number): boolean {
 }
 
 /**
- * Make an entry that is locked from the moment it has its name. The descriptor is not close-on-exec: the lock is the
- * launcher's. @throws UsageError when the name is taken
+ * Make an entry that is locked from the moment it has its name: until then it is a file without one, so that nothing is
+ * left of it, whatever happens. The descriptor is not close-on-exec: the lock is the launcher's.
+ * @throws UsageError when the name is taken, SystemError
  */
 export function makeEntry(directory: Directory, name: string, content: Uint8Array, from: string): number {
-  const temporary = `.${rawCall("getpid")}`;
-  const flags = c.O_RDWR | c.O_CREAT | c.O_EXCL | c.openFlags[ARCH].O_NOFOLLOW;
-  rawCall("unlinkat", directory.fd, temporary, 0); // of an earlier process with our pid
-  const fd = call("openat", directory.fd, temporary, flags, 0o600);
-  call("flock", fd, c.LOCK_EX | c.LOCK_NB);
-  writeAll(fd, content);
-  for (let attempt = 0; ; attempt++) {
-    const renamed = rawCall("renameat2", directory.fd, temporary, directory.fd, name, c.RENAME_NOREPLACE);
-    if (renamed === 0) return fd;
-    if (isErrno(renamed, "EEXIST") && attempt < 3 && readEntry(directory, name) === undefined) continue;
-    rawCall("unlinkat", directory.fd, temporary, 0);
+  const flags = c.O_RDWR | c.O_TMPFILE | c.openFlags[ARCH].O_DIRECTORY;
+  const fd = rawCall("openat", directory.fd, ".", flags, 0o600);
+  if (fd < 0) throw systemError(`make a file in ${directory.path}`, -fd, { from });
+  try {
+    call("flock", fd, c.LOCK_EX | c.LOCK_NB);
+    writeAll(fd, content);
+    for (let attempt = 0; ; attempt++) {
+      const linked = rawCall("linkat", c.AT_FDCWD, `/proc/self/fd/${fd}`, directory.fd, name, c.AT_SYMLINK_FOLLOW);
+      if (linked === 0) return fd;
+      if (!isErrno(linked, "EEXIST")) throw systemError(`name ${name}`, -linked, { from });
+      if (attempt < 3 && readEntry(directory, name) === undefined) continue;
+      throw new UsageError(`there is a sandbox of the name ${name}`, { from, hint: "see hutch ps" });
+    }
+  } catch (error) {
     closeDescriptor(fd);
-    if (!isErrno(renamed, "EEXIST")) throw systemError(`name ${name}`, -renamed, { from });
-    throw new UsageError(`there is a sandbox of the name ${name}`, { from, hint: "see hutch ps" });
+    throw error;
   }
+}
+
+/** Take an entry's name away again. */
+export function removeEntry(directoryFd: number, name: string): void {
+  rawCall("unlinkat", directoryFd, name, 0);
 }

@@ -1,0 +1,153 @@
+/** The command lines of faults.ts, each with folders of its own. */
+
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { FaultCase } from "./faults.ts";
+import { ROOT } from "./run.ts";
+
+/** Who starts hutch, and what. */
+export interface FaultCaller {
+  readonly name: string;
+  readonly by: readonly string[];
+  /** A folder of the caller's. */
+  readonly folder: string;
+  readonly cases: readonly FaultCase[];
+}
+
+const NOBODY = 65534;
+
+/** What the program shows of its sandbox. */
+const SHOW =
+  "cat /proc/self/mountinfo /proc/self/status /proc/self/uid_map /proc/self/limits /proc/sys/kernel/hostname; ls /proc/self/fd | wc -l; env";
+
+/** Everything that the cases need, for each caller; gone when disposed of. */
+export function faultCases(): { readonly callers: readonly FaultCaller[] } & Disposable {
+  const base = mkdtempSync(join(tmpdir(), "hutch-faults-"));
+  chmodSync(base, 0o755);
+  const binary = join(base, "hutch");
+  try {
+    linkSync(join(ROOT, "dist/hutch"), binary);
+  } catch {
+    copyFileSync(join(ROOT, "dist/hutch"), binary); // another file system
+  }
+  symlinkSync("hutch", join(base, "nix-build-shell"));
+  const setpriv = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups", "--"];
+  const root = process.getuid?.() === 0;
+  const callers = [
+    { name: root ? "root" : "the caller", by: [], uid: process.getuid?.() ?? 0 },
+    ...(root ? [{ name: `uid ${NOBODY}`, by: setpriv, uid: NOBODY }] : []),
+  ];
+  return {
+    callers: callers.map(({ name, by, uid }) => {
+      const folder = join(base, String(uid));
+      const cases = casesIn(folder, base, uid);
+      return { name, by, folder, cases };
+    }),
+    [Symbol.dispose]: () => rmSync(base, { recursive: true, force: true }),
+  };
+}
+
+function casesIn(folder: string, base: string, uid: number): readonly FaultCase[] {
+  const make = (name: string): string => {
+    const path = join(folder, name);
+    mkdirSync(path, { recursive: true });
+    return path;
+  };
+  const [tmp, runtime, store, data, tree] = ["tmp", "runtime", "store", "data", "tree"].map(make) as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  for (const name of ["bin", "proc", "dev", "etc", "tmp", "data"]) make(`tree/${name}`);
+  copyFileSync("/bin/busybox", join(tree, "bin/busybox"));
+  for (const name of ["sh", "cat", "ls", "wc", "env", "true", "sleep"]) symlinkSync("busybox", join(tree, "bin", name));
+  writeFileSync(join(tree, "etc/passwd"), "root:x:0:0::/:/bin/sh\nada:x:7:8::/:/bin/sh\n");
+  writeFileSync(join(tree, "etc/group"), "root:x:0:\nada:x:8:\n");
+  writeFileSync(join(data, "file"), "content\n");
+  writeFileSync(join(folder, "variables"), "A=one\nB=two\n");
+  writeFileSync(
+    join(folder, "profile.json"),
+    '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_ERRNO"}]}',
+  );
+  const json = join(folder, "json");
+  const all = Bun.spawnSync(["chown", "-R", `${uid}:${uid}`, folder]);
+  if (all.exitCode !== 0) throw new Error(all.stderr.toString());
+  chownSync(folder, uid, uid);
+  const hutch = join(base, "hutch");
+  const common = {
+    env: { TMPDIR: tmp, XDG_RUNTIME_DIR: runtime, HUTCH_STORE: store },
+    folders: [tmp, runtime, store, data, tree],
+    fails: [125],
+  };
+  const run = (name: string, words: readonly string[], more: Partial<FaultCase> = {}): FaultCase => ({
+    name,
+    argv: [hutch, "run", ...words],
+    ...common,
+    ...more,
+  });
+  const beside = [hutch, "run", "--name", "other", tree, "sh", "-c", "echo ready; exec sleep 1000"];
+  return [
+    run("directory", [
+      "-v",
+      `${data}:/data:ro`,
+      "--tmpfs",
+      "/tmp:size=1m",
+      "--user",
+      "ada",
+      "--env-file",
+      join(folder, "variables"),
+      "--ulimit",
+      "nofile=64",
+      tree,
+      "sh",
+      "-c",
+      SHOW,
+    ]),
+    run("read-only", ["--read-only", "/", "sh", "-c", SHOW]),
+    run("scratch", [
+      "--add",
+      "sh",
+      "--add",
+      "cat",
+      "--add",
+      "ls",
+      "--add",
+      "wc",
+      "--add",
+      "env",
+      "scratch",
+      "sh",
+      "-c",
+      SHOW,
+    ]),
+    run("name", ["--name", "box", tree, "sh", "-c", SHOW], { next: [hutch, "ps"] }),
+    run("json", ["--json", json, tree, "sh", "-c", SHOW], { json }),
+    run("strict", ["--security", "strict", tree, "sh", "-c", SHOW]),
+    run("profile", ["--seccomp", join(folder, "profile.json"), "--network", "host", tree, "sh", "-c", SHOW]),
+    run("not-found", ["--json", json, tree, "/none"], { fails: [125, 127], json }),
+    run("no-start", ["--json", json, "-w", "/bin/busybox/none", tree, "true"], { json }),
+    { ...run("plan", []), argv: [hutch, "plan", tree, "true"], fails: [1, 2] },
+    { ...run("ps", []), argv: [hutch, "ps"], fails: [1], beside },
+    { ...run("kill", []), argv: [hutch, "kill", "--signal", "WINCH", "other"], fails: [1, 2], beside },
+    { ...run("exec", []), argv: [hutch, "exec", "-e", "A=b", "other", "sh", "-c", SHOW], beside },
+    { ...run("selftest", []), argv: [hutch, "selftest", "--format", "json"], fails: [1, 2], every: 40 },
+    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], every: 10 },
+    {
+      ...run("disk", [], { next: [hutch, "prune"] }),
+      argv: ["setarch", "--uname-2.6", hutch, "run", tree, "sh", "-c", SHOW],
+    },
+  ];
+}

@@ -1,0 +1,314 @@
+/**
+ * Every file operation of hutch's own process made to fail, and killed before, by strace's injection.
+ *   bun scripts/faults.ts [CASE…]     all cases of fault-cases.ts, as root and (started by root) as uid 65534; counts
+ * What counts is the process that becomes the launcher and what that becomes afterwards; the launcher's own records are
+ * test/launch/faults.test.ts's. `npm test` has a part of it.
+ *
+ * After each fault either all is as it was without (what the program shows of its sandbox included), or one line on
+ * stderr names the error and the exit code is the command's for a failure. Nothing is left behind either way.
+ */
+
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { rawCall } from "../src/libc/call.ts";
+import * as c from "../src/libc/constants.ts";
+
+/** Calls of strace's name, and the errors that they are made to give. */
+const ERRORS: Readonly<Record<string, readonly string[]>> = {
+  ...group("openat openat2", "EMFILE", "EIO"),
+  ...group("read pread64 getdents64 readlink readlinkat fsync unlink unlinkat rmdir statfs fstatfs", "EIO"),
+  ...group("write pwrite64 copy_file_range mkdir mkdirat rename renameat2 linkat symlink symlinkat", "ENOSPC", "EIO"),
+  ...group("ftruncate fallocate utimensat fsetxattr lsetxattr setxattr", "ENOSPC"),
+  ...group("statx newfstatat", "EIO", "ENOMEM"),
+  ...group("fchmod fchmodat chmod chown fchown fchownat lchown lseek setns pidfd_send_signal", "EPERM"),
+  ...group("memfd_create pipe2 socketpair fcntl pidfd_open", "EMFILE", "ENOMEM"),
+  ...group("execve execveat clone clone3 vfork getgroups landlock_create_ruleset getcwd ioctl", "ENOMEM"),
+  ...group("flock", "ENOLCK"),
+};
+
+function group(calls: string, ...errors: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries(calls.split(" ").map((call) => [call, errors]));
+}
+
+/** A command line, and what it must leave as it is. */
+export interface FaultCase {
+  readonly name: string;
+  /** Without the caller's own words in front. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Exit codes of hutch's own failures. */
+  readonly fails: readonly number[];
+  /** Folders in which nothing may be left. */
+  readonly folders: readonly string[];
+  /** What removes the leavings of a hutch that was killed by SIGKILL, as docs say; run as the same caller. */
+  readonly next?: readonly string[];
+  /** What runs meanwhile, as the same caller, and says a line when it is ready. */
+  readonly beside?: readonly string[];
+  /** Every how manyth call is enough by hand; all when not given. */
+  readonly every?: number;
+  /** The file that `--json` names. */
+  readonly json?: string;
+}
+
+/** What a sweep has done and found. */
+export interface Sweep {
+  readonly failed: number;
+  readonly tolerated: number;
+  readonly killed: number;
+  /** Injections that hit the runtime's own calls before or between hutch's, not counted above. */
+  readonly missed: number;
+  readonly wrong: readonly string[];
+}
+
+interface Seen {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly json: string;
+  readonly trace: readonly string[];
+}
+
+/** One call of hutch's own: its name, which of its name it is, and how strace shows it. */
+interface Call {
+  readonly name: string;
+  readonly nth: number;
+  readonly line: string;
+  /** Whether hutch is still reading its own command line, and does not know what it is to do. */
+  readonly unknowing: boolean;
+}
+
+const HANGS_MS = 30_000;
+
+/** What is the same in every run of what a sandboxed program shows of its sandbox: lines of /proc files. */
+export function lasting(text: string): string {
+  const lines = text.split("\n").flatMap((line) => {
+    if (/^\d+ \d+ \d+:\d+ /.test(line)) return [line.split(" ").slice(3, 6).join(" ")]; // mountinfo
+    if (/^(voluntary|nonvoluntary|Vm|Rss|Huge|Core|Threads|Pid|Tgid|NS|Mems|Cpus|SigQ|THP|untag|x86|Spec)/.test(line))
+      return [];
+    return [line];
+  });
+  return lines.join("\n");
+}
+
+/** All calls of hutch's own in a trace: from each opening of its command line to the next execve that works. */
+export function ownCalls(trace: readonly string[]): readonly Call[] {
+  const counts = new Map<string, number>();
+  const calls: Call[] = [];
+  let [own, unknowing] = [false, false];
+  for (const line of trace) {
+    const [, name] = /^(\w+)\(/.exec(line) ?? [];
+    if (name === undefined || ERRORS[name] === undefined) continue;
+    const nth = (counts.get(name) ?? 0) + 1;
+    counts.set(name, nth);
+    const cmdline = line.includes('"/proc/self/cmdline"');
+    unknowing = (cmdline && !own) || (unknowing && name === "read");
+    own ||= cmdline;
+    if (own && !line.includes("CLONE_THREAD")) calls.push({ name, nth, line, unknowing });
+    if (name.startsWith("execve") && line.endsWith(" = 0")) own = false;
+  }
+  return calls;
+}
+
+function tree(path: string): readonly string[] {
+  if (!existsSync(path)) return [];
+  return readdirSync(path, { recursive: true, encoding: "latin1" }).toSorted();
+}
+
+const mounts = (): string => readFileSync("/proc/self/mountinfo", "utf8");
+
+/** Pids of our children, adopted ones included, that are no zombies; zombies are waited for. */
+function living(): readonly number[] {
+  const threads = readdirSync("/proc/self/task");
+  const pids = threads.flatMap(
+    (thread) => readFileSync(`/proc/self/task/${thread}/children`, "utf8").match(/\d+/g) ?? [],
+  );
+  return pids.map(Number).filter((pid) => {
+    return rawCall("waitid", c.P_PID, pid, null, c.WEXITED | c.WNOHANG, null) === 0 && alive(pid);
+  });
+}
+
+function alive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false; // waited for
+  }
+}
+
+async function nobodyLeft(known: readonly number[]): Promise<boolean> {
+  for (let times = 0; times < 400; times++) {
+    if (living().every((pid) => known.includes(pid))) return true;
+    await Bun.sleep(5);
+  }
+  return false;
+}
+
+async function once(one: FaultCase, by: readonly string[], log: string, inject?: string): Promise<Seen> {
+  if (one.json !== undefined) rmSync(one.json, { force: true });
+  const injection = inject === undefined ? [] : ["-e", `inject=${inject}`];
+  const filter = `trace=${Object.keys(ERRORS).join(",")}`;
+  const strace = ["strace", "-qq", "-s", "64", "-o", log, "-e", filter, ...injection, "--"];
+  const child = Bun.spawn([...by, ...strace, ...one.argv], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/", LC_ALL: "C", ...one.env },
+    cwd: "/",
+    timeout: HANGS_MS,
+    killSignal: "SIGKILL",
+  });
+  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  await child.exited;
+  const killed = child.signalCode === "SIGKILL";
+  return {
+    code: killed ? 137 : (child.exitCode ?? -1),
+    stdout: lasting(stdout),
+    stderr,
+    json: one.json !== undefined && existsSync(one.json) ? readFileSync(one.json, "utf8") : "",
+    trace: existsSync(log) ? readFileSync(log, "latin1").split("\n") : [],
+  };
+}
+
+/** What is wrong with how a run with an error injected went, or undefined. */
+function judge(
+  one: FaultCase,
+  { line, unknowing }: Call,
+  error: string,
+  plain: Seen,
+  seen: Seen,
+): string | "as it was" | undefined {
+  if (seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr) return "as it was";
+  if (!one.fails.includes(seen.code) && !(unknowing && seen.code === 125))
+    return `exit code ${seen.code}: ${seen.stderr}${difference(seen.stdout, plain.stdout)}`;
+  if (/^write\((1|2),/.test(line) && seen.stderr === "") return undefined;
+  const inJson = seen.json.includes('"error"') && seen.json.includes(error);
+  // After the program's end standard error is no longer hutch's: the JSON tells, or, without a command line, the code.
+  if (seen.stderr === "" && one.json !== undefined && (inJson || unknowing)) return undefined;
+  if (!/^[^\n]+\n$/.test(seen.stderr)) return `not one line: ${seen.stderr}`;
+  if (seen.stderr.includes("internal error") || !seen.stderr.includes(error)) return `message: ${seen.stderr}`;
+  if (one.json === undefined || inJson || unknowing) return undefined;
+  return /^(openat\(.*json|fcntl)/.test(line) ? undefined : `no error in the JSON: ${seen.json}`;
+}
+
+function difference(is: string, was: string): string {
+  const [has, had] = [is.split("\n"), was.split("\n")];
+  const more = has.filter((text) => !had.includes(text)).map((text) => `+${text}`);
+  return [...more, ...had.filter((text) => !has.includes(text)).map((text) => `-${text}`)].slice(0, 6).join("; ");
+}
+
+/** Start what runs beside a case, and wait until it is ready. */
+async function startBeside({ beside, env }: FaultCase, by: readonly string[]): Promise<AsyncDisposable> {
+  if (beside === undefined) return { [Symbol.asyncDispose]: async () => undefined };
+  const child = Bun.spawn([...by, ...beside], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
+  });
+  for await (const chunk of child.stdout) if (chunk.length > 0) break;
+  return {
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGTERM");
+      await child.exited;
+    },
+  };
+}
+
+/** Run what removes what a killed hutch has left. */
+async function after({ next, env }: FaultCase, by: readonly string[]): Promise<void> {
+  if (next === undefined) return;
+  await Bun.spawn([...by, ...next], { stdio: ["ignore", "ignore", "ignore"], env: { ...process.env, ...env } }).exited;
+}
+
+/** What was not there before a case's faults. */
+function watch({ folders }: FaultCase): { readonly left: () => Promise<string> } {
+  const known = living();
+  const before = { mounts: mounts(), trees: folders.map(tree) };
+  const less = (some: readonly string[], others: readonly string[] = []) =>
+    some.filter((name) => !others.includes(name));
+  return {
+    left: async () => {
+      if (!(await nobodyLeft(known))) return " leaves a process";
+      if (mounts() !== before.mounts) return " leaves a mount";
+      const trees = folders.map(tree);
+      const more = trees.flatMap((names, index) => less(names, before.trees[index]));
+      const gone = before.trees.flatMap((names, index) => less(names, trees[index]));
+      return more.length + gone.length === 0 ? "" : ` leaves ${more.join(" ")}, removes ${gone.join(" ")}`;
+    },
+  };
+}
+
+/**
+ * Sweep a case over hutch's own calls.
+ * @param by words in front of a command that make it the caller's
+ * @param log a file that the caller may write to, for strace
+ * @param chosen which of the calls, by their place and what strace shows; all when not given
+ */
+export async function sweep(
+  one: FaultCase,
+  by: readonly string[],
+  log: string,
+  chosen: (index: number, line: string) => boolean = () => true,
+): Promise<Sweep> {
+  rawCall("prctl", 36, 1, 0, 0, 0); // PR_SET_CHILD_SUBREAPER: whoever is left becomes ours
+  await using _beside = await startBeside(one, by);
+  await after(one, by); // what it makes once and for all is there before
+  const [plain, again] = [await once(one, by, log), await once(one, by, log)];
+  const watched = watch(one);
+  const wrong: string[] = [];
+  const counts = { failed: 0, tolerated: 0, killed: 0, missed: 0 };
+  if (plain.code !== again.code || plain.stdout !== again.stdout || plain.stderr !== again.stderr)
+    wrong.push(`not the same twice: ${plain.stderr} ${again.stderr} ${difference(again.stdout, plain.stdout)}`);
+  const calls = ownCalls(again.trace).filter(({ line }, index) => chosen(index, line));
+  if (calls.length === 0) wrong.push("no calls of hutch's own");
+  for (const call of calls) {
+    const tell = (fault: string, text: string) => wrong.push(`${fault} ${call.line.slice(0, 110)}: ${text.trim()}`);
+    for (const error of ERRORS[call.name] ?? []) {
+      const seen = await once(one, by, log, `${call.name}:error=${error}:when=${call.nth}`);
+      const hit = ownCalls(seen.trace).some(({ line }) => line.includes("(INJECTED)"));
+      const verdict = hit ? judge(one, call, error, plain, seen) : undefined;
+      counts[!hit ? "missed" : verdict === "as it was" ? "tolerated" : "failed"] += 1;
+      let left = await watched.left();
+      if (left !== "" && verdict === undefined && hit) {
+        await after(one, by); // said, and no more could be done
+        left = await watched.left();
+      }
+      if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
+      if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
+    }
+    const seen = await once(one, by, log, `${call.name}:signal=KILL:when=${call.nth}`);
+    counts[seen.code === 137 ? "killed" : "missed"] += 1;
+    let left = await watched.left();
+    if (left !== "" && one.next !== undefined) {
+      await Bun.spawn([...by, ...one.next], {
+        stdio: ["ignore", "ignore", "ignore"],
+        env: { ...process.env, ...one.env },
+      }).exited;
+      left = await watched.left();
+    }
+    if (left !== "") tell("SIGKILL", left);
+  }
+  return { ...counts, wrong };
+}
+
+/** One line of counts, and a line for each that is wrong. */
+export function formatSweep(name: string, { failed, tolerated, killed, missed, wrong }: Sweep): string {
+  const counts = `${failed} said, ${tolerated} without effect, ${killed} killed, ${missed} missed, ${wrong.length} wrong`;
+  return [`${name}: ${counts}`, ...wrong.map((text) => `  ${text}`)].join("\n");
+}
+
+if (import.meta.main) {
+  const { faultCases } = await import("./fault-cases.ts");
+  const wanted = process.argv.slice(2);
+  using place = faultCases();
+  let wrong = 0;
+  for (const caller of place.callers) {
+    for (const one of caller.cases.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+      const found = await sweep(
+        one,
+        caller.by,
+        join(caller.folder, "trace"),
+        (index) => index % (one.every ?? 1) === 0,
+      );
+      wrong += found.wrong.length;
+      console.log(formatSweep(`${one.name}, as ${caller.name}`, found));
+    }
+  }
+  process.exitCode = wrong === 0 ? 0 : 1;
+}

@@ -1,5 +1,6 @@
 /** Blobs from a source into the store: one download for all processes, resumed, verified. */
 
+import { fdatasync } from "node:fs";
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
 import { call, rawCall } from "../libc/call.ts";
@@ -81,7 +82,7 @@ export async function fetchBlob(
       rawCall("unlinkat", AT_FDCWD, path, 0);
       throw new HutchError(`${source.name}: blob ${digest} came with digest ${actual}`);
     }
-    call("fdatasync", fd);
+    await syncData(fd);
     rename(path, blobPath(store, digest));
     syncDirectory(join(blobPath(store, digest), ".."));
   } catch (error) {
@@ -100,12 +101,22 @@ async function adopt(store: Store, source: ImageSource, { digest, size }: Descri
   if (file === undefined) return false;
   const fd = openAt(AT_FDCWD, file, O.RDONLY);
   const actual = statAt(fd, "")?.size;
-  call("fdatasync", fd);
-  closeFile(fd);
+  try {
+    await syncData(fd);
+  } finally {
+    closeFile(fd);
+  }
   if (actual !== size) throw new HutchError(`${source.name}: blob ${digest} has ${actual} bytes instead of ${size}`);
   call("linkat", AT_FDCWD, file, AT_FDCWD, blobPath(store, digest), 0);
   syncDirectory(join(blobPath(store, digest), ".."));
   return true;
+}
+
+/** fdatasync(2) while other layers are downloaded and unpacked. @throws the error of node:fs */
+function syncData(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
+  });
 }
 
 /** Throw away what is there. */

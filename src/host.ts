@@ -8,6 +8,7 @@ import { rawCall } from "./libc/call.ts";
 import {
   AT_FDCWD,
   LANDLOCK_CREATE_RULESET_VERSION,
+  MFD_CLOEXEC,
   O_CLOEXEC,
   O_NOCTTY,
   O_PATH,
@@ -34,15 +35,17 @@ export function gatherFacts(spec: Spec, needed?: string): HostFacts {
     owners.set(path, found.uid);
   };
   const from = spec.root;
-  const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
+  const directories = from.kind === "overlay" ? from.lower : from.kind === "scratch" ? [] : [from.path];
   directories.forEach(look);
   for (const path of spec.maskedPaths) {
     look(path); // of this /proc: the sandbox's is of the same kernel
     if (!kinds.has(path) && !isErrno(pathStatus(path), "ENOENT")) kinds.set(path, "file"); // there, but not for us
   }
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
+  const kernel = parseRelease(kernelRelease());
   return {
-    kernel: parseRelease(kernelRelease()),
+    kernel,
+    tmpfsAttributes: kernel >= TMPFS_ATTRIBUTES && hasTmpfsAttributes(),
     uid,
     gid,
     root,
@@ -64,6 +67,18 @@ function kernelRelease(): string {
   const names = new Uint8Array(6 * 65);
   rawCall("uname", names);
   return decodeBytes(names.subarray(2 * 65, names.indexOf(0, 2 * 65)));
+}
+
+/** The first release whose tmpfs may have user.* attributes. */
+const TMPFS_ATTRIBUTES = 6_006;
+
+/** Whether a file of the kernel's own tmpfs (memfd_create(2)) takes one: not without CONFIG_TMPFS_XATTR. */
+function hasTmpfsAttributes(): boolean {
+  const fd = rawCall("memfd_create", "hutch-attributes", MFD_CLOEXEC);
+  if (fd < 0) return true; // what is wrong there will be told where it matters
+  const taken = rawCall("fsetxattr", fd, "user.hutch", new Uint8Array(1), 1, 0) >= 0;
+  rawCall("close", fd);
+  return taken;
 }
 
 /** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */

@@ -317,7 +317,7 @@ export function createLayerTree(
   function hideRoot(): void {
     opaque.delete("");
     const root = open("");
-    for (const name of view.rootNames()) {
+    for (const name of view.names("")) {
       const mine = own(name);
       if (mine === undefined && !whiteouts.has(name)) {
         makeWhiteout(root, name, form);

@@ -3,7 +3,7 @@
 import { fdatasync } from "node:fs";
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
-import { call, rawCall } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { blobPath, hasBlob, verifyBytes } from "./blobs.ts";
@@ -82,7 +82,7 @@ export async function fetchBlob(
       rawCall("unlinkat", AT_FDCWD, path, 0);
       throw new HutchError(`${source.name}: blob ${digest} came with digest ${actual}`);
     }
-    await syncData(fd);
+    await syncData(fd, digest);
     rename(path, blobPath(store, digest));
     syncDirectory(join(blobPath(store, digest), ".."));
   } catch (error) {
@@ -102,7 +102,7 @@ async function adopt(store: Store, source: ImageSource, { digest, size }: Descri
   const fd = openAt(AT_FDCWD, file, O.RDONLY);
   const actual = statAt(fd, "")?.size;
   try {
-    await syncData(fd);
+    await syncData(fd, digest);
   } finally {
     closeFile(fd);
   }
@@ -112,10 +112,12 @@ async function adopt(store: Store, source: ImageSource, { digest, size }: Descri
   return true;
 }
 
-/** fdatasync(2) while other layers are downloaded and unpacked. @throws the error of node:fs */
-function syncData(fd: number): Promise<void> {
+/** fdatasync(2) while other layers are downloaded and unpacked. @throws SystemError */
+function syncData(fd: number, digest: Digest): Promise<void> {
   return new Promise((resolve, reject) => {
-    fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
+    fdatasync(fd, (error) =>
+      error === null ? resolve() : reject(systemError(`sync blob ${digest}`, Math.abs(error.errno ?? 5))),
+    );
   });
 }
 

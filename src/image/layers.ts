@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
-import { call } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, removeTree } from "../libc/file.ts";
 import { applyLayer } from "./apply.ts";
 import type { IdMode } from "./attributes.ts";
@@ -103,11 +103,9 @@ function publish(store: Store, done: readonly Unpacking[]): void {
   try {
     if (done.length === 0) return;
     const fd = openAt(AT_FDCWD, store.layers, O.RDONLY | O.DIRECTORY);
-    try {
-      call("syncfs", fd);
-    } finally {
-      closeFile(fd);
-    }
+    const result = rawCall("syncfs", fd);
+    closeFile(fd);
+    if (result < 0) throw systemError(`sync ${store.layers}`, -result);
     for (const { chainId, temporary } of done) rename(temporary, layerHome(store, chainId));
     syncDirectory(store.layers);
   } finally {

@@ -51,3 +51,19 @@ export function benchCases(hutch: string, isRoot: boolean): readonly Case[] {
   }
   return cases;
 }
+
+/** A second run of an image beside a run of the same tree as a directory: what the store itself costs. */
+export function imageRunCase(hutch: string, store: string, image: string, directory: string): Case {
+  const run = ["env", `HUTCH_STORE=${store}`, hutch, "run"];
+  const side = (name: string, root: string): Side => ({
+    name,
+    prefix: [...run, root],
+    namespaces: ALL,
+    readOnly: false,
+  });
+  return {
+    name: "start true in an image that is stored, beside the same tree as a directory",
+    program: ["true"],
+    sides: [side("image", image), side("directory", directory)],
+  };
+}

@@ -43,7 +43,7 @@ export function formatRows(rows: readonly Row[]): string {
     .map((row, index) => {
       const time = `${(row.seconds * 1000).toFixed(2)} ms`.padStart(10);
       const range = `${row.lowest.toFixed(2)} to ${row.highest.toFixed(2)}`;
-      return `  ${row.name.padEnd(10)}${time}${index === 0 ? "" : `   ${row.ratio.toFixed(2)} (${range})`}`;
+      return `  ${row.name.padEnd(14)}${time}${index === 0 ? "" : `   ${row.ratio.toFixed(2)} (${range})`}`;
     })
     .join("\n");
 }

@@ -1,6 +1,6 @@
 /**
- * Time hutch beside other programs that make the same sandbox, in turns on the same machine.
- *   npm run build && npm run bench [-- CASE]     CASE: a part of a case's name
+ * Time hutch beside other programs that make the same sandbox, or pull the same image, in turns on the same machine.
+ *   npm run build && npm run bench [-- CASE]     CASE: a part of a case's name; TMPDIR: where
  * What counts is the ratio to a neighbour in the same run: times alone say more about the machine than about us.
  */
 
@@ -8,12 +8,14 @@ import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mustRun, ROOT } from "../scripts/run.ts";
-import { benchCases, type Case, type Side } from "./cases.ts";
+import { benchCases, type Case, imageRunCase, type Side } from "./cases.ts";
+import { comparePulls } from "./pulls.ts";
 import { compare, formatRows } from "./ratio.ts";
 import { sandboxFaults } from "./sandbox-check.ts";
 
 const ROUNDS = 5;
 const RUNS = 20;
+const PULL_CASE = "pull an image of 200 MB in 10,000 files";
 
 /** Quote for hyperfine, which splits a command as a POSIX shell does. */
 function quote(argv: readonly string[]): string {
@@ -59,9 +61,19 @@ async function runCase(item: Case, folder: string): Promise<boolean> {
   return sides.length === item.sides.length;
 }
 
+/** Pull an image from a registry here, then start it. Returns false when a side could not be compared. */
+async function runImageCases(hutch: string, folder: string): Promise<boolean> {
+  console.log(PULL_CASE);
+  const { rows, image, store, directory } = await comparePulls(hutch, folder, ROUNDS);
+  console.log(formatRows(rows));
+  return await runCase(imageRunCase(hutch, store, image, directory), folder);
+}
+
 const wanted = process.argv[2] ?? "";
 const built = join(ROOT, "dist/hutch");
-const absent = ["hyperfine", "bwrap", "unshare", "setpriv"].filter((name) => Bun.which(name) === null);
+const absent = ["hyperfine", "bwrap", "unshare", "setpriv", "skopeo", "umoci", "docker-registry", "busybox"].filter(
+  (name) => Bun.which(name) === null,
+);
 if (absent.length > 0) throw new Error(`not installed: ${absent.join(" ")} (bun scripts/system-packages.ts)`);
 if (!existsSync(built)) throw new Error("no dist/hutch: npm run build");
 
@@ -76,6 +88,7 @@ try {
   for (const item of benchCases(hutch, process.getuid?.() === 0)) {
     if (item.name.includes(wanted)) complete = (await runCase(item, folder)) && complete;
   }
+  if (PULL_CASE.includes(wanted)) complete = (await runImageCases(hutch, folder)) && complete;
   console.log("ratio: ours divided by theirs; median of rounds (lowest to highest)");
   process.exitCode = complete ? 0 : 1;
 } finally {

@@ -10,12 +10,14 @@ export interface Range {
 
 /** The first release whose overlay takes its layers one by one, by fsconfig(2)'s `lowerdir+`. */
 export const LAYER_BY_LAYER = 6_007;
-/** The first release whose tmpfs has user.* attributes, by which an overlay marks a directory that hides those below. */
-export const TMPFS_ATTRIBUTES = 6_006;
+/** The first release that can show an overlay's layers under other owners (by idmapped mounts), as root's must be. */
+export const IDMAPPED_LAYERS = 5_019;
 
 export interface HostFacts {
   /** The kernel's release as 1000 × major + minor: 6_001 for 6.1.0-18-amd64. */
   readonly kernel: number;
+  /** Whether a tmpfs has user.* attributes, by which an overlay marks a directory that hides those below (Linux 6.6). */
+  readonly tmpfsAttributes: boolean;
   /** The caller's effective ids. */
   readonly uid: number;
   readonly gid: number;

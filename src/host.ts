@@ -8,6 +8,7 @@ import { call, rawCall, systemError } from "./libc/call.ts";
 import {
   AT_FDCWD,
   LANDLOCK_CREATE_RULESET_VERSION,
+  MFD_CLOEXEC,
   O_CLOEXEC,
   O_NOCTTY,
   O_PATH,
@@ -37,12 +38,15 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
     owners.set(path, found.uid);
   };
   const from = spec.root;
-  const directories = from.kind === "overlay" ? from.lower : from.kind === "bind" ? [from.path] : [];
+  const directories = from.kind === "overlay" ? from.lower : from.kind === "scratch" ? [] : [from.path];
   directories.forEach(look);
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   const wanted = wantsRanges(spec, root);
+  const kernel = parseRelease(kernelRelease());
   return {
-    kernel: parseRelease(kernelRelease()),
+    kernel,
+    // Asked of the machine only where an overlay needs it.
+    tmpfsAttributes: kernel >= TMPFS_ATTRIBUTES && (from.kind !== "overlay" || hasTmpfsAttributes()),
     uid,
     gid,
     root,
@@ -64,6 +68,18 @@ function kernelRelease(): string {
   const names = new Uint8Array(6 * 65);
   rawCall("uname", names);
   return decodeBytes(names.subarray(2 * 65, names.indexOf(0, 2 * 65)));
+}
+
+/** The first release whose tmpfs may have user.* attributes. */
+const TMPFS_ATTRIBUTES = 6_006;
+
+/** Whether a file of the kernel's own tmpfs (memfd_create(2)) takes one: not without CONFIG_TMPFS_XATTR. */
+function hasTmpfsAttributes(): boolean {
+  const fd = rawCall("memfd_create", "hutch-attributes", MFD_CLOEXEC);
+  if (fd < 0) return true; // what is wrong there will be told where it matters
+  const taken = rawCall("fsetxattr", fd, "user.hutch", new Uint8Array(1), 1, 0) >= 0;
+  rawCall("close", fd);
+  return taken;
 }
 
 /** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */

@@ -238,7 +238,7 @@ async function added({ add = [], addPaths = [] }: SandboxOptions, root: Root, en
     env,
     nsswitch,
   });
-  const directory = root.kind === "scratch" ? undefined : root.kind === "bind" ? root.path : root.lower.at(-1);
+  const directory = root.kind === "scratch" ? undefined : root.kind === "overlay" ? root.lower.at(-1) : root.path;
   return closureMounts(closure, directory === undefined ? emptyRoot : directoryView(directory));
 }
 

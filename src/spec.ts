@@ -49,6 +49,11 @@ export type Root =
       readonly readonly?: boolean;
       readonly from: string;
     }
+  /**
+   * A directory that hutch has made for this sandbox alone, where there can be no overlay: missing targets are made in
+   * it, and its files belong to the sandbox's own ids outside.
+   */
+  | { readonly kind: "own"; readonly path: HostPath; readonly readonly?: boolean; readonly from: string }
   /** A directory itself with what is mounted below it, read-only or writable. */
   | { readonly kind: "bind"; readonly path: HostPath; readonly readonly: boolean; readonly from: string };
 

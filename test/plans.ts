@@ -28,6 +28,7 @@ const KINDS = new Map([
 
 const FACTS: HostFacts = {
   kernel: 6_018,
+  tmpfsAttributes: true,
   uid: 1000,
   gid: 1000,
   root: false,

@@ -1,18 +1,22 @@
 /**
- * Where a sandbox's writes go when memory will not do: before Linux 6.6 tmpfs has no user.* attributes, and an overlay
- * with its writable layer there can neither remove a directory of the layers below nor make it again (EIO). Then the
- * writable layer is a directory beside the caller's images, gone when the sandbox has ended: hutch's own process lives
- * until then (launch/afterwards.ts), and what it leaves when it is killed the next run or `hutch prune` removes.
+ * Where a sandbox's writes go when an overlay in memory will not do: without user.* attributes (before Linux 6.6) an
+ * overlay with its writable layer on a tmpfs can neither remove a directory of the layers below nor make it again (EIO).
+ * Then the writable layer is a directory beside the caller's images; where that cannot be one either, or where root can
+ * have no overlay (before Linux 5.19), the layers of an image are copied there. It is gone when the sandbox has ended:
+ * hutch's own process lives until then (launch/afterwards.ts), and what it leaves when it is killed the next run or
+ * `hutch prune` removes.
  */
 
 import { chmodSync, chownSync, mkdirSync, statfsSync } from "node:fs";
 import { UsageError } from "../errors.ts";
-import { type HostFacts, TMPFS_ATTRIBUTES } from "../facts.ts";
-import type { Store } from "../image/store.ts";
+import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
+import { copyMerged } from "../image/merge.ts";
+import { explainWrite, type Store } from "../image/store.ts";
 import { readOutcome } from "../launch/afterwards.ts";
 import { makeSessionDirectory, removeOldSessions } from "../nix/session-directory.ts";
 import { removeTree } from "../nix/remove-tree.ts";
-import type { Spec } from "../spec.ts";
+import { AT_FDCWD, closeFile, O, openAt, setXattr } from "../libc/file.ts";
+import type { HostPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 
@@ -30,36 +34,83 @@ function rootOwner({ idMap }: Spec, { root, ranges, uid, gid }: HostFacts): { ui
   return idMap === "default" ? { uid, gid } : undefined;
 }
 
-/** The directory below which `makeDiskLayer` would make one for this sandbox, or undefined when memory will do, or must. */
-export function diskLayerParent(spec: Spec, host: HostFacts): string | undefined {
-  if (!needsDisk(spec, host) || rootOwner(spec, host) === undefined) return undefined;
+/** What is to be made on disk for a sandbox. */
+export interface DiskRoot {
+  readonly kind: "layer" | "copy";
+  /** Below which a directory is made for it. */
+  readonly parent: string;
+  readonly owner: { readonly uid: number; readonly gid: number };
+}
+
+/** What a sandbox needs on disk and can have; undefined when memory will do, or must. */
+export function findDiskRoot(spec: Spec, host: HostFacts): DiskRoot | undefined {
+  const { root } = spec;
+  const owner = rootOwner(spec, host);
+  if (root.kind !== "overlay" || owner === undefined) return undefined;
+  const overlays = !host.root || host.kernel >= IDMAPPED_LAYERS;
+  if (overlays && (root.readonly === true || host.tmpfsAttributes)) return undefined;
   try {
-    const parent = layersDirectory(imageContext().store); // the caller's own, made when it is missing
-    mkdirSync(parent, { recursive: true, mode: 0o700 });
-    return WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(parent).type) ? parent : undefined;
+    const { store } = imageContext();
+    const parent = layersDirectory(store);
+    mkdirSync(parent, { recursive: true, mode: 0o700 }); // the caller's own, made when it is missing
+    const isImage = root.lower.every((path) => path.startsWith(`${store.root}/`));
+    if ((overlays || !isImage) && holdsWritableLayer(parent)) return { kind: "layer", parent, owner };
+    return isImage ? { kind: "copy", parent, owner } : undefined;
   } catch {
     return undefined; // a directory runs without a store, too: then in memory, as `hutch plan` tells
   }
 }
 
-/** Whether writes of this sandbox go to an overlay whose marks this kernel's tmpfs cannot hold. */
-function needsDisk({ root }: Spec, { kernel }: HostFacts): boolean {
-  return root.kind === "overlay" && root.readonly !== true && kernel < TMPFS_ATTRIBUTES;
+/** Whether an overlay in a user namespace may write below a directory, and note there what it must. */
+function holdsWritableLayer(path: string): boolean {
+  if (!WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(path).type)) return false;
+  const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
+  const taken = setXattr(fd, "", "user.hutch", new Uint8Array(1)) >= 0;
+  closeFile(fd);
+  return taken;
 }
 
-/** Make a directory with `upper` and `work` in it, as its sandbox's root would; undefined when memory will do, or must. */
-export function makeDiskLayer(spec: Spec, host: HostFacts): string | undefined {
-  const parent = diskLayerParent(spec, host);
-  const owner = rootOwner(spec, host);
-  if (parent === undefined || owner === undefined) return undefined;
+/** Where a sandbox's root is in the end: the Spec, and what is in {@link HostFacts} about it. */
+export interface OnDisk {
+  readonly spec: Spec;
+  readonly host: HostFacts;
+}
+
+/** The Spec and facts of a sandbox with what is (or, for a plan alone, would be) in `directory`. */
+export function withDiskRoot(spec: Spec, host: HostFacts, { kind, owner }: DiskRoot, directory: string): OnDisk {
+  if (kind === "layer") return { spec, host: { ...host, disk: directory } };
+  const path = `${directory}/upper` as HostPath;
+  const { from } = spec.root;
+  const readonly = spec.root.kind === "overlay" && spec.root.readonly === true;
+  return {
+    spec: { ...spec, root: { kind: "own", path, readonly, from } },
+    host: {
+      ...host,
+      kinds: new Map([...host.kinds, [path, "directory"]]),
+      owners: new Map([...host.owners, [path, owner.uid]]),
+    },
+  };
+}
+
+/** Make what a sandbox needs on disk. Returns its directory, to be removed in the end. @throws HutchError */
+export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner }: DiskRoot): string {
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
-  for (const path of [`${directory}/upper`, `${directory}/work`]) {
-    mkdirSync(path);
-    chmodSync(path, 0o755); // whatever the umask
-    if (host.root) chownSync(path, owner.uid, owner.gid);
+  try {
+    for (const path of [`${directory}/upper`, `${directory}/work`]) {
+      mkdirSync(path);
+      chmodSync(path, 0o755); // whatever the umask
+      if (host.root) chownSync(path, owner.uid, owner.gid);
+    }
+    if (host.root) chownSync(directory, owner.uid, owner.gid);
+    if (kind === "copy" && spec.root.kind === "overlay") {
+      const { ranges } = host;
+      copyMerged(spec.root.lower, `${directory}/upper`, host.root && ranges !== undefined ? ranges : "one");
+    }
+  } catch (error) {
+    removeTree(directory);
+    throw explainWrite(error, imageContext().store);
   }
-  if (host.root) chownSync(directory, owner.uid, owner.gid);
   return directory;
 }
 

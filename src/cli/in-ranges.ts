@@ -1,7 +1,7 @@
 /**
  * `hutch in-ranges`: the part of the work on a store that needs the user's ranges of ids, by a process that is root of
- * a user namespace with them (ranges.ts starts it). Not for people: a request comes on standard input, answers go to
- * standard output.
+ * a user namespace with them (ranges.ts starts it). Not for people: a request comes on standard input, in one line, and
+ * then an empty line for each layer that is downloaded; answers go to standard output.
  */
 
 import { encodeBytes } from "../bytes.ts";
@@ -10,6 +10,7 @@ import { parseRequest, type RangedAnswer, serveRequest } from "../image/ranged.t
 import type { PullEvent } from "../image/source.ts";
 import { writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
+import { readLines } from "./lines.ts";
 
 /** As often as progress is drawn. */
 const INTERVAL_MS = 100;
@@ -25,7 +26,14 @@ export const inRanges: Command = {
       answer({ event });
     };
     try {
-      await serveRequest(parseRequest(await Bun.stdin.text()), onEvent);
+      const lines = readLines(Bun.stdin.stream());
+      const request = parseRequest((await lines.next()).value ?? "");
+      let downloaded = 0;
+      const ready = async (index: number): Promise<void> => {
+        for (; downloaded <= index; downloaded++)
+          if ((await lines.next()).done === true) throw new HutchError("in-ranges: the layer was not downloaded");
+      };
+      await serveRequest(request, { onEvent, ready });
       return 0;
     } catch (error) {
       if (!(error instanceof HutchError)) throw error;

@@ -4,13 +4,11 @@
  * launcher, which has newuidmap(1) write the maps.
  */
 
-import { decodeBytes } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { findMappers, findRanges } from "../host.ts";
-import type { UnpackLayers } from "../image/layers.ts";
+import type { LayerOptions, UnpackLayers } from "../image/layers.ts";
 import type { RemoveRanged } from "../image/manage.ts";
 import { type RangedAnswer, type RangedRequest, rangedStore } from "../image/ranged.ts";
-import type { OnEvent } from "../image/source.ts";
 import { spawn } from "../launch/spawn.ts";
 import { rawCall } from "../libc/call.ts";
 import { linkTarget } from "../libc/files.ts";
@@ -18,16 +16,16 @@ import { mapsBehind } from "../namespaces/user.ts";
 import type { IdMaps } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import type { ImageContext } from "./image-context.ts";
+import { readLines } from "./lines.ts";
 import { commandLine } from "./self.ts";
 
 /** What `pull` takes of an ordinary user with ranges. `from` is who asks for them. @throws UsageError without ranges */
 export function withRanges(context: ImageContext, from: string): ImageContext & { readonly unpack: UnpackLayers } {
   const maps = ownMaps(context.uid, from);
   const unpack: UnpackLayers = async (store, layers, diffIds, { onEvent, limits, ready }) => {
-    for (const index of layers.keys()) await ready?.(index);
     const descriptors = layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size }));
     const request = { op: "unpack", root: store.root, layers: store.layers, descriptors, diffIds, limits } as const;
-    await serveInRanges(maps, request, from, onEvent);
+    await serveInRanges(maps, request, from, { onEvent, ready });
   };
   return { ...context, store: rangedStore(context.store, maps), unpack };
 }
@@ -72,15 +70,37 @@ function rangesPlan(maps: IdMaps, why: string): Plan {
   };
 }
 
-/** Have a request served. @throws HutchError that the namespace cannot be had for, or that came back */
-async function serveInRanges(maps: IdMaps, request: RangedRequest, why: string, onEvent?: OnEvent): Promise<void> {
+/**
+ * Have a request served. Each layer is unpacked when its download is `ready`, which is told by an empty line.
+ * @throws HutchError that the namespace cannot be had for, or that came back; what `ready` rejects with
+ */
+async function serveInRanges(
+  maps: IdMaps,
+  request: RangedRequest,
+  why: string,
+  { onEvent, ready }: Pick<LayerOptions, "onEvent" | "ready"> = {},
+): Promise<void> {
+  let unready: { readonly error: unknown } | undefined;
+  const start = async (input: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
+    const line = (text: string): void => input.enqueue(new TextEncoder().encode(`${text}\n`));
+    line(JSON.stringify(request));
+    try {
+      for (const index of request.op === "unpack" ? request.descriptors.keys() : []) {
+        await ready?.(index);
+        line("");
+      }
+    } catch (error) {
+      unready = { error }; // the end of the input tells the other process
+    }
+    input.close();
+  };
   const running = spawn(rangesPlan(maps, why), {
-    stdin: { data: new TextEncoder().encode(JSON.stringify(request)) },
+    stdin: { data: new ReadableStream({ start }) },
     stdout: "pipe",
     stderr: "inherit",
   });
   let failure: HutchError | undefined;
-  for await (const line of lines(running.stdout)) {
+  for await (const line of readLines(running.stdout)) {
     const answer = JSON.parse(line) as RangedAnswer;
     if ("event" in answer) onEvent?.(answer.event);
     else
@@ -90,15 +110,7 @@ async function serveInRanges(maps: IdMaps, request: RangedRequest, why: string, 
       );
   }
   const { status } = await running.outcome;
+  if (unready !== undefined) throw unready.error;
   if (failure !== undefined) throw failure;
   if (status !== 0) throw new HutchError(`hutch in the range of ids ended with ${status}`, { from: why });
-}
-
-async function* lines(stream: ReadableStream<Uint8Array> | undefined): AsyncGenerator<string> {
-  let rest = "";
-  for await (const chunk of stream ?? []) {
-    const parts = (rest + decodeBytes(chunk)).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts;
-  }
 }

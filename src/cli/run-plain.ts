@@ -33,28 +33,38 @@ function understood(argv: readonly string[]): RunRequest | undefined {
   }
 }
 
-/** The directory that is asked for, as a root, or undefined when more than that is. */
-function plainRoot({ parsed, rootWord, command }: RunRequest): Root | undefined {
+type PlainRoot = Extract<Root, { kind: "overlay" | "bind" }>;
+
+/** The directory that is asked for, and as what root, or undefined when more than that is. */
+function plainRoot({ parsed, rootWord, command }: RunRequest): { directory: string; root: PlainRoot } | undefined {
   if ([...parsed.options.keys()].some((name) => !PLAIN.has(name)) || command.length === 0) return undefined;
   if (rootWord === "scratch" || isImageName(rootWord)) return undefined;
   const path = hostPath(rootWord, workingDirectory(), rootWord);
   const readonly = last(parsed, "read-only");
-  return readonly === undefined
-    ? { kind: "overlay", lower: [path], from: rootWord }
-    : { kind: "bind", path, readonly: true, from: `${readonly.words} ${rootWord}` };
+  const root: PlainRoot =
+    readonly === undefined
+      ? { kind: "overlay", lower: [path], from: rootWord }
+      : { kind: "bind", path, readonly: true, from: `${readonly.words} ${rootWord}` };
+  return { directory: path, root };
 }
 
 /** Become the launcher of a plain run, or return when this is none. @throws UsageError, SystemError */
 async function startPlain(argv: readonly string[], self: Self): Promise<void> {
   if (self.executable !== PLAIN_SELF.executable || self.label !== PLAIN_SELF.label) return;
   const request = understood(argv);
-  const root = request === undefined ? undefined : plainRoot(request);
-  if (request === undefined || root === undefined || root.kind === "scratch") return;
-  const directory = root.kind === "bind" ? root.path : (root.lower[0] ?? "");
+  const asked = request === undefined ? undefined : plainRoot(request);
+  if (request === undefined || asked === undefined) return;
+  const { directory, root } = asked;
   const asking: Asking = { root, mounts: [], idMap: "default", words: {} };
   const host = gatherFacts(asking);
   if (host.kinds.get(directory) !== "directory" || (host.mountsBelow.get(directory) ?? []).length > 0) return;
-  if (host.kernel < LAYER_BY_LAYER || host.landlock < LANDLOCK.least || host.workspace !== WORKSPACE) return;
+  if (
+    host.kernel < LAYER_BY_LAYER ||
+    !host.tmpfsAttributes ||
+    host.landlock < LANDLOCK.least ||
+    host.workspace !== WORKSPACE
+  )
+    return;
   if (host.root !== (host.ranges !== undefined)) return;
   const own = ownArguments();
   const argvBytes = argumentBytes(own);

@@ -2,7 +2,7 @@
 
 import type { ArgsDef } from "citty";
 import { DEFAULT_PATH } from "../defaults.ts";
-import { type HostFacts, TMPFS_ATTRIBUTES } from "../facts.ts";
+import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
 import type { Self } from "../launch/become.ts";
 import { launch, launchAndThen, type LaunchOptions } from "../launch/launch.ts";
@@ -31,6 +31,11 @@ export function planFor(spec: Spec, self?: Self): Plan {
   return plan(spec, factsFor(spec, self));
 }
 
+/** Whether an overlay in memory may not do on this kernel. */
+function mayNeedDisk({ root, kernel, tmpfsAttributes }: HostFacts): boolean {
+  return !tmpfsAttributes || (root && kernel < IDMAPPED_LAYERS);
+}
+
 /** Become the launcher of a Spec's plan; `enlist` is told the plan first. @throws UsageError, SystemError */
 export async function start(
   spec: Spec,
@@ -39,18 +44,24 @@ export async function start(
   enlist?: (made: Plan) => Promise<State | undefined>,
 ): Promise<never> {
   const host = factsFor(spec, self);
-  const disk = host.kernel < TMPFS_ATTRIBUTES ? (await import("./disk-layer.ts")).makeDiskLayer(spec, host) : undefined;
+  const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
+  const wanted = disk?.findDiskRoot(spec, host);
+  const directory = wanted === undefined ? undefined : disk?.makeDiskRoot(spec, host, wanted);
   let state: State | undefined;
   try {
-    const made = plan(spec, disk === undefined ? host : { ...host, disk });
+    const there =
+      disk === undefined || wanted === undefined || directory === undefined
+        ? { spec, host }
+        : disk.withDiskRoot(spec, host, wanted, directory);
+    const made = plan(there.spec, there.host);
     state = await enlist?.(made);
-    if (disk === undefined) return launch(made, self, { ...options, state });
+    if (directory === undefined) return launch(made, self, { ...options, state });
     // These two go by the launcher's own process: then the next run removes the directory.
     if (state !== undefined || options.parent !== undefined) return launch(made, self, { ...options, state });
-    return launchAndThen(made, self, ["end-disk-layer", disk], [`PATH=${DEFAULT_PATH}`], options);
+    return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], options);
   } catch (error) {
     if (state !== undefined) (await import("../running/directory.ts")).removeEntry(state.directoryFd, state.name);
-    if (disk !== undefined) (await import("../nix/remove-tree.ts")).removeTree(disk);
+    if (directory !== undefined) (await import("../nix/remove-tree.ts")).removeTree(directory);
     throw error;
   }
 }
@@ -101,9 +112,10 @@ export const showPlan: Command = {
     const { formatPlan, planToJson } = await import("../explain.ts");
     const { spec } = await runSpec(request);
     const host = factsFor(spec);
-    const parent =
-      host.kernel < TMPFS_ATTRIBUTES ? (await import("./disk-layer.ts")).diskLayerParent(spec, host) : undefined;
-    const made = plan(spec, parent === undefined ? host : { ...host, disk: `${parent}/…` });
+    const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
+    const wanted = disk?.findDiskRoot(spec, host);
+    const there = wanted === undefined ? { spec, host } : disk?.withDiskRoot(spec, host, wanted, `${wanted.parent}/…`);
+    const made = plan(there?.spec ?? spec, there?.host ?? host);
     print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;
   },

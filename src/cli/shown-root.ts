@@ -95,6 +95,8 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
   });
   image.lease.inherit();
   const lower = image.layers.map((path) => path as HostPath);
-  const root: Root = { kind: "overlay", lower, readonly, from: word };
+  // An image may have no layer (FROM scratch, and nothing copied): its root is empty, as `scratch` is.
+  const root: Root =
+    lower.length === 0 ? { kind: "scratch", readonly, from: word } : { kind: "overlay", lower, readonly, from: word };
   return { root, ...openLayers(image.layers), config: image.config, held: [image.lease.fd] };
 }

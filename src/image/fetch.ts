@@ -1,8 +1,9 @@
 /** Blobs from a source into the store: one download for all processes, resumed, verified. */
 
+import { fdatasync } from "node:fs";
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
-import { call, rawCall } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { blobPath, hasBlob, verifyBytes } from "./blobs.ts";
@@ -81,7 +82,7 @@ export async function fetchBlob(
       rawCall("unlinkat", AT_FDCWD, path, 0);
       throw new HutchError(`${source.name}: blob ${digest} came with digest ${actual}`);
     }
-    call("fdatasync", fd);
+    await syncData(fd, digest);
     rename(path, blobPath(store, digest));
     syncDirectory(join(blobPath(store, digest), ".."));
   } catch (error) {
@@ -100,12 +101,24 @@ async function adopt(store: Store, source: ImageSource, { digest, size }: Descri
   if (file === undefined) return false;
   const fd = openAt(AT_FDCWD, file, O.RDONLY);
   const actual = statAt(fd, "")?.size;
-  call("fdatasync", fd);
-  closeFile(fd);
+  try {
+    await syncData(fd, digest);
+  } finally {
+    closeFile(fd);
+  }
   if (actual !== size) throw new HutchError(`${source.name}: blob ${digest} has ${actual} bytes instead of ${size}`);
   call("linkat", AT_FDCWD, file, AT_FDCWD, blobPath(store, digest), 0);
   syncDirectory(join(blobPath(store, digest), ".."));
   return true;
+}
+
+/** fdatasync(2) while other layers are downloaded and unpacked. @throws SystemError */
+function syncData(fd: number, digest: Digest): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(fd, (error) =>
+      error === null ? resolve() : reject(systemError(`sync blob ${digest}`, Math.abs(error.errno ?? 5))),
+    );
+  });
 }
 
 /** Throw away what is there. */

@@ -243,8 +243,12 @@ export function createLayerTree(
   }
 
   function createFile(parent: number, path: string, name: string): number {
+    const flags = O.CREAT | O.EXCL | O.WRONLY | O.NOFOLLOW | O.CLOEXEC;
+    // Nearly always nothing is there: a call less for every file of an image.
+    const fd = passed.has(path) || whiteouts.has(path) ? -1 : rawCall("openat", parent, name, flags, 0o600);
+    if (fd >= 0) return fd;
     clear(parent, path, name);
-    return openAt(parent, name, O.CREAT | O.EXCL | O.WRONLY | O.NOFOLLOW, 0o600);
+    return openAt(parent, name, flags, 0o600);
   }
 
   function hide(path: string): void {
@@ -313,7 +317,7 @@ export function createLayerTree(
   function hideRoot(): void {
     opaque.delete("");
     const root = open("");
-    for (const name of view.rootNames()) {
+    for (const name of view.names("")) {
       const mine = own(name);
       if (mine === undefined && !whiteouts.has(name)) {
         makeWhiteout(root, name, form);

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { HutchError } from "../errors.ts";
-import { call } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, removeTree } from "../libc/file.ts";
 import { applyLayer } from "./apply.ts";
 import type { IdMode } from "./attributes.ts";
@@ -47,7 +47,7 @@ export type LayerOptions = {
   readonly onEvent?: OnEvent | undefined;
   readonly limits?: UnpackLimits | undefined;
   /** Waited for before a layer's blob is read: its download. */
-  readonly ready?: (index: number) => Promise<void>;
+  readonly ready?: ((index: number) => Promise<void>) | undefined;
 };
 
 /**
@@ -94,16 +94,18 @@ export async function unpackLayers(
   }
 }
 
-/** Put what is unpacked to disk and then in its place. */
+/**
+ * Put what is unpacked to disk and then in its place: after a power cut a name must not stand for files without content,
+ * which rename(2) alone allows. One syncfs(2) for all layers, since fsync(2) of each file costs a journal commit each; it
+ * also tells of errors in writing back (Linux 5.8).
+ */
 function publish(store: Store, done: readonly Unpacking[]): void {
   try {
     if (done.length === 0) return;
     const fd = openAt(AT_FDCWD, store.layers, O.RDONLY | O.DIRECTORY);
-    try {
-      call("syncfs", fd);
-    } finally {
-      closeFile(fd);
-    }
+    const result = rawCall("syncfs", fd);
+    closeFile(fd);
+    if (result < 0) throw systemError(`sync ${store.layers}`, -result);
     for (const { chainId, temporary } of done) rename(temporary, layerHome(store, chainId));
     syncDirectory(store.layers);
   } finally {

@@ -18,8 +18,8 @@ export type MergedView = {
   readonly roots: readonly number[];
   /** Look at a canonical path; undefined when there is nothing. */
   readonly look: (path: string) => Seen | undefined;
-  /** Names in the root, each once, in no order. */
-  readonly rootNames: () => readonly string[];
+  /** Names in a directory by its canonical path, each once, in no order. */
+  readonly names: (path: string) => readonly string[];
 };
 
 /** Split a path into its directory and last name. */
@@ -79,19 +79,19 @@ export function createMergedView(roots: readonly number[]): MergedView {
     return top === undefined ? undefined : { kind: "directory", layers, stat: top };
   }
 
-  function rootNames(): readonly string[] {
+  function namesIn(path: string): readonly string[] {
     const names = new Set<string>();
-    const seen = look("");
+    const seen = look(path);
     for (const layer of seen?.kind === "directory" ? seen.layers : []) {
-      const fd = openBeneath(roots[layer] ?? -1, "", O.RDONLY | O.DIRECTORY);
-      if (fd < 0) throw systemError(`layer ${layer}: open its root`, -fd);
+      const fd = openBeneath(roots[layer] ?? -1, path, O.RDONLY | O.DIRECTORY);
+      if (fd < 0) throw systemError(`layer ${layer}: open ${JSON.stringify(path)}`, -fd);
       for (const name of listNames(fd)) names.add(name);
       closeFile(fd);
     }
-    return [...names].filter((name) => look(name) !== undefined);
+    return [...names].filter((name) => look(joinPath(path, name)) !== undefined);
   }
 
-  return { roots, look, rootNames };
+  return { roots, look, names: namesIn };
 }
 
 /** The names of a path as they are to be walked: ".." kept, "" and "." dropped. */

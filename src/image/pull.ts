@@ -32,7 +32,7 @@ import { createRegistrySource } from "./registry.ts";
 import { RegistryError } from "./registry-error.ts";
 import type { ImageSource, OnEvent } from "./source.ts";
 import { type Stored, storeImage, type StoreOptions } from "./store-image.ts";
-import { acquire, type Store } from "./store.ts";
+import { acquire, explainWrite, type Store } from "./store.ts";
 import { forgetUnreachable, rememberUnreachable, refuseUnreachable } from "./unreachable.ts";
 
 export type PullPolicy = "always" | "missing" | "never";
@@ -83,8 +83,10 @@ export async function pull(name: string | ImageReference, options: PullOptions):
     `another pull of ${formatReference(reference)}`,
   );
   void lock;
-  const pulled =
-    reference.kind === "registry" ? await pullRegistry(reference, options) : await pullLocal(reference, options);
+  const bring = reference.kind === "registry" ? pullRegistry(reference, options) : pullLocal(reference, options);
+  const pulled = await bring.catch((error: unknown) => {
+    throw explainWrite(error, store);
+  });
   const { record } = pulled.image;
   onEvent?.({
     kind: "done",

@@ -9,7 +9,7 @@ import type { IdMapping, IdMaps } from "../spec.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { type LayerOptions, removeByPath, unpackLayers } from "./layers.ts";
 import type { Descriptor } from "./manifest.ts";
-import type { OnEvent, PullEvent } from "./source.ts";
+import type { PullEvent } from "./source.ts";
 import { makeDirectory, openStore, type Store } from "./store.ts";
 
 /** `u0.1000.1-1.100000.65536+g…`: the triples of newuidmap(1), with nothing that overlay's options would need escaped. */
@@ -59,11 +59,19 @@ export function parseRequest(text: string): RangedRequest {
 }
 
 /** The work of a process that is root of the namespace. */
-export async function serveRequest(request: RangedRequest, onEvent: OnEvent): Promise<void> {
+export async function serveRequest(
+  request: RangedRequest,
+  { onEvent, ready }: Pick<LayerOptions, "onEvent" | "ready">,
+): Promise<void> {
   if (request.op === "remove") {
     for (const path of request.paths) removeByPath(path);
     return;
   }
   const { root, layers, descriptors, diffIds, limits } = request;
-  await unpackLayers({ ...openStore(root), layers }, descriptors, diffIds, { ids: "real", onEvent, limits });
+  await unpackLayers({ ...openStore(root), layers }, descriptors, diffIds, {
+    ids: "real",
+    onEvent,
+    limits,
+    ready,
+  });
 }

@@ -65,7 +65,6 @@ export async function storeImage(store: Store, source: ImageSource, options: Sto
   if (config.diffIds.length !== manifest.layers.length) {
     throw new HutchError(`${where}: ${manifest.layers.length} layers, but the config lists ${config.diffIds.length}`);
   }
-  if (manifest.layers.length === 0) throw new HutchError(`${where}: an image without layers`);
   const fetchOptions = { onEvent, pause };
   const downloads = startDownloads(manifest.layers, (layer, signal) =>
     fetchBlob(store, source, layer, { ...fetchOptions, signal }),

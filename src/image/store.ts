@@ -119,10 +119,15 @@ function checkOwner(root: string): void {
 export function syncDirectory(path: string): void {
   const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
   try {
-    call("fsync", fd);
+    sync(fd, path);
   } finally {
     closeFile(fd);
   }
+}
+
+function sync(fd: number, path: string): void {
+  const result = rawCall("fsync", fd);
+  if (result < 0) throw systemError(`sync ${path}`, -result);
 }
 
 export function rename(from: string, to: string): void {
@@ -165,7 +170,7 @@ export function writeFileAtomic(
   const fd = openAt(AT_FDCWD, temporary, O.CREAT | O.EXCL | O.WRONLY, 0o600);
   try {
     writeAll(fd, typeof content === "string" ? new TextEncoder().encode(content) : content);
-    call("fsync", fd);
+    sync(fd, path);
   } catch (error) {
     rawCall("unlinkat", AT_FDCWD, temporary, 0);
     throw explainWrite(error, store);

@@ -13,7 +13,7 @@ import { nameImage } from "./pull.ts";
 import { familiarName, familiarRepository, formatReference, parseReference } from "./reference.ts";
 import type { OnEvent } from "./source.ts";
 import { type Stored, storeImage, type StoreOptions } from "./store-image.ts";
-import { acquire, type Store } from "./store.ts";
+import { acquire, explainWrite, type Store } from "./store.ts";
 import { type TarFile, writeTar } from "./tar-writer.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
@@ -121,6 +121,20 @@ export async function loadImage(
   const { onEvent } = options;
   using gc = await acquire(store, "gc", "shared", onEvent, "hutch prune");
   void gc;
+  try {
+    return await loadAll(store, archiveBytes, where, options);
+  } catch (error) {
+    throw explainWrite(error, store);
+  }
+}
+
+async function loadAll(
+  store: Store,
+  archiveBytes: AsyncIterable<Uint8Array>,
+  where: string,
+  options: StoreOptions,
+): Promise<Loaded[]> {
+  const { onEvent } = options;
   using archive = await openArchive(store, archiveBytes, where);
   const loaded: Loaded[] = [];
   const keep = async (stored: Stored, names: readonly string[]): Promise<void> => {

@@ -73,7 +73,7 @@ function isAufsMetadata(names: readonly string[]): boolean {
 }
 
 /** A device number as mknod(2) takes it (glibc's makedev, the kernel's new_encode_dev). */
-function deviceNumber(major: number, minor: number): number {
+export function deviceNumber(major: number, minor: number): number {
   return ((minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
@@ -218,15 +218,8 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
 
   function copyFile(root: number, path: string, stat: Stat, attributes: Attributes): void {
     const [parentPath, name] = splitPath(path);
-    const source = openForCopy(root, path, stat);
     const fd = tree.createFile(tree.open(parentPath), path, name);
-    const buffer = new Uint8Array(256 * 1024);
-    for (;;) {
-      const count = call("read", source, buffer, buffer.byteLength);
-      if (count === 0) break;
-      writeAll(fd, buffer.subarray(0, count));
-    }
-    closeFile(source);
+    copyContent(root, path, stat, fd);
     applyToFd(fd, attributes, ids, "file", refused);
     closeFile(fd);
   }
@@ -266,6 +259,21 @@ export function createUnpacker(target: number, view: MergedView, options: Unpack
   }
 
   return { entry, finish, [Symbol.dispose]: dispose };
+}
+
+/** Write the content of a layer's regular file to another, open for writing. @throws SystemError */
+export function copyContent(root: number, path: string, stat: Stat, target: number): void {
+  const source = openForCopy(root, path, stat);
+  const buffer = new Uint8Array(256 * 1024);
+  try {
+    for (;;) {
+      const count = call("read", source, buffer, buffer.byteLength);
+      if (count === 0) return;
+      writeAll(target, buffer.subarray(0, count));
+    }
+  } finally {
+    closeFile(source);
+  }
 }
 
 /** Open a lower file for reading; one that its mode hides from its own owner is made readable for a moment. */

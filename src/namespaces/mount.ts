@@ -4,7 +4,7 @@
  */
 
 import { DEFAULT_DEVICES, DEVICE_NUMBERS } from "../defaults.ts";
-import { type HostFacts, LAYER_BY_LAYER, TMPFS_ATTRIBUTES } from "../facts.ts";
+import { type HostFacts, LAYER_BY_LAYER } from "../facts.ts";
 import type { DeviceLayout, Mount, MountAttribute, Root, Spec } from "../spec.ts";
 import type { Action, Base, Kind, Tree } from "../step.ts";
 
@@ -61,9 +61,10 @@ export function sources(spec: Spec, host: HostFacts, idmapped: boolean): readonl
       why: root.from,
     });
   }
-  if (root.kind === "bind") {
-    const attributes: MountAttribute[] = root.readonly ? ["ro", "nosuid", "nodev"] : ["nosuid", "nodev"];
-    const translate = idmapped && root.readonly;
+  if (root.kind === "bind" || root.kind === "own") {
+    const isReadOnly = root.kind === "bind" && root.readonly;
+    const attributes: MountAttribute[] = isReadOnly ? ["ro", "nosuid", "nodev"] : ["nosuid", "nodev"];
+    const translate = idmapped && isReadOnly;
     list.push({
       tree: ROOT_TREE,
       path: root.path,
@@ -138,6 +139,7 @@ function rootSteps(root: Root, host: HostFacts): { steps: readonly Because[]; ba
   const { workspace } = host;
   if (root.kind === "bind") return { steps: [{ op: "attach-root", tree, directory: workspace, why }], base: undefined };
   const base = { tree, at: "/" };
+  if (root.kind === "own") return { steps: [{ op: "attach-root", tree, directory: workspace, why }], base };
   if (root.kind === "scratch") {
     const options = [["mode", (root.mode ?? 0o755).toString(8)]] as const;
     return {
@@ -157,7 +159,7 @@ function rootSteps(root: Root, host: HostFacts): { steps: readonly Because[]; ba
         lower: root.lower.map((_, index) => lowerTree(index)),
         workspace,
         ...(host.disk === undefined ? {} : { disk: DISK_TREE }),
-        ...(host.disk === undefined && host.kernel < TMPFS_ATTRIBUTES ? { unmarked: true } : {}),
+        ...(host.disk === undefined && !host.tmpfsAttributes ? { unmarked: true } : {}),
         ...(host.kernel < LAYER_BY_LAYER ? { classic: true } : {}),
         why,
       },

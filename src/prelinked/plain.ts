@@ -53,6 +53,7 @@ export function plainPlan(shape: Shape, values: Values, seccomp: Uint8Array): Pl
   });
   return plan(spec, {
     kernel: LAYER_BY_LAYER,
+    tmpfsAttributes: true,
     uid: values.uid,
     gid: values.gid,
     root: shape.root,

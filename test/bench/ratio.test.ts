@@ -24,5 +24,5 @@ test("a ratio is taken within a round, so that a busy moment of the machine canc
 
 test("rows line up, and ours has no ratio", () => {
   const rows = compare(["hutch", "bwrap"], [[[0.004]], [[0.008]]]);
-  expect(formatRows(rows)).toBe("  hutch        4.00 ms\n  bwrap        8.00 ms   0.50 (0.50 to 0.50)");
+  expect(formatRows(rows)).toBe("  hutch            4.00 ms\n  bwrap            8.00 ms   0.50 (0.50 to 0.50)");
 });

@@ -6,10 +6,26 @@
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
+import { dir, file, hard, link, tar } from "../image/tar-maker.ts";
 import { until } from "./host-processes.ts";
 import { type Bench, eachCaller, withProbe } from "./hutch.ts";
 import { need } from "../kernel/sandbox.ts";
 import { openTerminal } from "./terminal.ts";
+
+/** A file with two names and an owner, a deleted file, a link. */
+const image = imageOf([
+  layerOf(
+    tar(
+      ...[dir("old"), dir("old/below"), file("gone"), dir("home"), dir("home/ada", { uid: 1000, mode: 0o700 })],
+      file("home/ada/one", "one", { uid: 1000, gid: 1001, mode: 0o4711 }),
+      hard("home/ada/two", "home/ada/one"),
+    ),
+  ),
+  layerOf(
+    tar(file(".wh.gone"), dir("n", { mode: 0o1777 }), file("n/2", "two", { uid: 5 }), link("one", "home/ada/one")),
+  ),
+]);
 
 const sessions = (store: string): readonly string[] => readdirSync(join(store, "sessions"));
 
@@ -104,5 +120,36 @@ eachCaller("a writable layer on disk", (bench) => {
     expect(sessions(env.HUTCH_STORE)).toEqual([]);
     terminal.type("exit\n");
     await terminal.ended;
+  });
+
+  test("an image is copied where the store can hold no writable layer, and shows the same tree", async () => {
+    const { root } = places(bench);
+    writeLayout(`${root}/layout`, image);
+    // A tmpfs, which this pretended kernel believes to be without attributes.
+    const store = (await bench.shell("mktemp -d /dev/shm/hutch-test-XXXXXX")).stdout.trim();
+    try {
+      const env = { HUTCH_STORE: store };
+      const script =
+        "cd /; busybox find home n one* -exec busybox stat -c '%n %u:%g %a %h %F %s %Y' {} + | busybox sort; busybox rm -r old; busybox mkdir old; busybox ls -A old gone; pwd -P; busybox touch /new";
+      const words = (more: string) =>
+        `"$HUTCH" run ${more} ${busybox.join(" ")} oci:"$1"/layout busybox sh -c "$2"; echo $?`;
+      const expected = await bench.shell(words(""), [root, script], { env });
+      expect(expected.stdout).toContain(
+        `home/ada/one ${bench.caller.root ? "1000:1001" : "0:0"} 4711 2 regular file 3 `,
+      );
+      expect(expected.stdout).toContain("\n/\n0\n");
+      const copied = await bench.shell(`setarch --uname-2.6 ${words("")}`, [root, script], { env });
+      expect(copied).toEqual(expected);
+      const readOnly = await bench.shell(`setarch --uname-2.6 ${words("--read-only")}`, [root, "busybox touch /new"], {
+        env,
+      });
+      expect(readOnly.stderr).toContain("Read-only file system");
+      expect(readOnly.stdout).toBe("1\n");
+      const planned = await bench.shell('exec setarch --uname-2.6 "$HUTCH" plan oci:"$1"/layout sh', [root], { env });
+      expect(planned.stdout).toContain("/sessions/…/upper as root");
+      expect(sessions(store)).toEqual([]);
+    } finally {
+      await bench.shell('exec rm -rf --one-file-system "$1"', [store]);
+    }
   });
 });

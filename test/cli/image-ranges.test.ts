@@ -4,6 +4,8 @@ import { expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { dir, file, link, tar } from "../image/tar-maker.ts";
+import { startRegistry } from "../image/helpers/registry.ts";
+import { until } from "./host-processes.ts";
 import { BUSYBOX, eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
 
 const home = { uid: 1000, gid: 1001, mode: 0o700 };
@@ -63,6 +65,28 @@ eachCaller("images with a range of ids", (bench) => {
     expectFailure(kept, 1, "cannot remove", "ranges/", "a range that is yours no more");
     expectSuccess(await ranged(folder, here, ["prune"]), /^freed /);
     expectSuccess(await bench.shell('ls "$1"/store/ranges "$1"/store/layers | grep -v :', [folder]), "\n");
+  });
+
+  test.if(canBind)("a layer is unpacked while the next is downloaded (needs root to set /etc/subuid)", async () => {
+    const folder = bench.folder();
+    await using registry = startRegistry();
+    registry.add(image);
+    const [, , , last] = image.blobs.slice(1);
+    const unpacked = (): boolean => [...new Bun.Glob("store/ranges/*/*.tmp/meta.json").scanSync(folder)].length > 0;
+    registry.intercept = async ({ path }) => {
+      if (path.endsWith(last?.digest ?? "")) await until("a layer is unpacked before the last has come", unpacked);
+      return undefined;
+    };
+    const run = ["run", "--userns", "auto", ...BUSYBOX, `${registry.host}/test`, ...LIST];
+    const listed = ". 1000:1001 700\nb 1000:0 644\nc 65535:0 777\ntwo";
+    expectSuccess(await ranged(folder, "nobody:300000:65536\n", run), listed);
+    expect(unpacked()).toBe(false);
+    // A download that fails in the middle is the error, and the process in the range ends with it.
+    expectSuccess(await ranged(folder, "nobody:300000:65536\n", ["prune", "--all"]), /\nfreed /);
+    registry.intercept = ({ path }) =>
+      path.endsWith(last?.digest ?? "") ? new Response("", { status: 403 }) : undefined;
+    const failed = await ranged(folder, "nobody:300000:65536\n", run);
+    expectFailure(failed, 125, `${registry.host}/test`, "403");
   });
 
   test.if(canBind)("an id beyond the range is one line that says so (needs root to set /etc/subuid)", async () => {

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { startRegistry } from "../image/helpers/registry.ts";
 import { dir, file, tar } from "../image/tar-maker.ts";
-import { eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
+import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
 
 const image = imageOf([layerOf(tar(dir("etc"), file("etc/motd", "hello", { uid: 7, gid: 8 })))], {
   Cmd: ["/bin/sh"],
@@ -49,6 +49,19 @@ eachCaller("images", (bench) => {
     expectSuccess(await hutch("load", "-i", archive), `${name}\n`);
     expectSuccess(await hutch("prune", "--all"), /^\S+\/test:latest\nfreed [\d.]+ \w+: 3 blobs, 1 layers\n$/);
     expectSuccess(await hutch("images", "--format", "json"), "[]\n");
+  });
+
+  test("an image without layers is an empty root with the image's words", async () => {
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store` };
+    writeLayout(`${folder}/layout`, imageOf([], { Entrypoint: ["/probe", "words"], Env: ["A=b"] }));
+    const word = `oci:${folder}/layout`;
+    const missing = await bench.hutch(["run", word], { env });
+    expectFailure(missing, 127, "/probe: command not found");
+    const listed = await bench.hutch(["run", "--entrypoint", "/bin/busybox", ...BUSYBOX, word, "env"], { env });
+    expect(listed.stdout).toContain("A=b\n");
+    expectSuccess(await bench.hutch(["save", "-o", `${folder}/saved.tar`, word], { env }), "");
+    expectSuccess(await bench.hutch(["load", "-i", `${folder}/saved.tar`], { env }), /^sha256:/);
   });
 
   test("one progress line a layer on a terminal, none elsewhere", async () => {

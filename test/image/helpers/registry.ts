@@ -22,7 +22,7 @@ export type FakeRegistry = AsyncDisposable & {
   /** Serve an image under a tag of repository `test`. */
   readonly add: (image: ImageMade, tag?: string) => void;
   /** Answers before all else; undefined lets the usual answer through. */
-  intercept: (request: FakeRequest, url: URL) => Response | Promise<Response> | undefined;
+  intercept: (request: FakeRequest, url: URL) => Response | undefined | Promise<Response | undefined>;
 };
 
 export function startRegistry(tls?: { readonly cert: string; readonly key: string }): FakeRegistry {

@@ -45,6 +45,7 @@ async function buildPackage(aside: string, dist: string): Promise<void> {
   const outdir = join(aside, "package");
   await mustRun([
     ...[process.execPath, "build", "--target=bun", "--format=esm", "--splitting", ...DEFINES],
+    ...["--define", "HUTCH_PRELINKED=false"],
     ...["--chunk-naming=chunks/[name]-[hash].[ext]", "--asset-naming=chunks/[name]-[hash].[ext]"],
     ...["src/main.ts", "src/index.ts", "--outdir", outdir],
   ]);

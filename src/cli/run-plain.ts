@@ -1,13 +1,13 @@
 /**
- * `hutch run` at its fastest: when nothing but a directory and a command is asked for, the launcher has been linked
- * before (src/prelinked/) and only its holes are filled. Anything unusual about the words or the machine, errors
- * included, is left to run.ts, which does the same from the beginning.
+ * `hutch run` at its fastest: when nothing but a root and a command is asked for, the launcher has been linked before
+ * (src/prelinked/) and only its holes are filled. Anything unusual about the words or the machine, errors included, is
+ * left to run.ts, which does the same from the beginning.
  */
 
-import { DEFAULT_HOSTNAME, DEFAULT_PATH } from "../defaults.ts";
-import { LAYER_BY_LAYER } from "../facts.ts";
-import { type Asking, gatherFacts } from "../host.ts";
 import { searchPathOf } from "../build-spec.ts";
+import { DEFAULT_HOSTNAME, DEFAULT_PATH } from "../defaults.ts";
+import { type HostFacts, LAYER_BY_LAYER } from "../facts.ts";
+import { gatherFacts } from "../host.ts";
 import { argumentBytes, execute, explainDescriptors, memoryFile, ownArguments, type Self } from "../launch/become.ts";
 import { emptyReport } from "../launch/report.ts";
 import { workingDirectory, writeAll } from "../libc/files.ts";
@@ -20,82 +20,113 @@ import { runEnvironment } from "./environment.ts";
 import { last } from "./options.ts";
 import { hostPath, isImageName } from "./root-word.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
+import type { ShownRoot } from "./shown-root.ts";
+
+/** Whether this build has prelinked launchers: the npm package, which is for any machine, has not (scripts/build.ts). */
+declare const HUTCH_PRELINKED: boolean;
 
 /** Options that leave a run plain. */
-const PLAIN = new Set(["read-only", "env", "env-file", "init", "interactive", "rm"]);
+const PLAIN = new Set(["read-only", "env", "env-file", "init", "interactive", "rm", "pull"]);
 
-/** The command line, or undefined when something is wrong with it. */
-function understood(argv: readonly string[]): RunRequest | undefined {
+/** What a plain run shows and starts. */
+interface Plain {
+  readonly root: Extract<Root, { kind: "overlay" | "bind" }>;
+  readonly args: readonly string[];
+  /** Variables of the image's. */
+  readonly env: readonly string[];
+  /** The lease on an image's layers. */
+  readonly lease?: number | undefined;
+}
+
+/** The command line, or undefined when something is wrong with it, or more is asked for than a root and a command. */
+function plainRequest(argv: readonly string[]): RunRequest | undefined {
   try {
-    return parseRun(argv);
+    const request = parseRun(argv);
+    return [...request.parsed.options.keys()].every((name) => PLAIN.has(name)) ? request : undefined;
   } catch {
     return undefined; // run.ts will say so, or help
   }
 }
 
-type PlainRoot = Extract<Root, { kind: "overlay" | "bind" }>;
-
-/** The directory that is asked for, and as what root, or undefined when more than that is. */
-function plainRoot({ parsed, rootWord, command }: RunRequest): { directory: string; root: PlainRoot } | undefined {
-  if ([...parsed.options.keys()].some((name) => !PLAIN.has(name)) || command.length === 0) return undefined;
-  if (rootWord === "scratch" || isImageName(rootWord)) return undefined;
+/** A directory as a root. */
+function plainDirectory({ parsed, rootWord, command }: RunRequest): Plain | undefined {
+  if (rootWord === "scratch" || command.length === 0) return undefined;
   const path = hostPath(rootWord, workingDirectory(), rootWord);
   const readonly = last(parsed, "read-only");
-  const root: PlainRoot =
+  const root: Plain["root"] =
     readonly === undefined
       ? { kind: "overlay", lower: [path], from: rootWord }
       : { kind: "bind", path, readonly: true, from: `${readonly.words} ${rootWord}` };
-  return { directory: path, root };
+  return { root, args: command, env: [] };
 }
 
-/** Become the launcher of a plain run, or return when this is none. @throws UsageError, SystemError */
-async function startPlain(argv: readonly string[], self: Self): Promise<void> {
-  if (self.executable !== PLAIN_SELF.executable || self.label !== PLAIN_SELF.label) return;
-  const request = understood(argv);
-  const asked = request === undefined ? undefined : plainRoot(request);
-  if (request === undefined || asked === undefined) return;
-  const { directory, root } = asked;
-  const asking: Asking = { root, mounts: [], idMap: "default", words: {} };
-  const host = gatherFacts(asking);
-  if (host.kinds.get(directory) !== "directory" || (host.mountsBelow.get(directory) ?? []).length > 0) return;
-  if (
-    host.kernel < LAYER_BY_LAYER ||
-    !host.tmpfsAttributes ||
-    host.landlock < LANDLOCK.least ||
-    host.workspace !== WORKSPACE
-  )
+/** An opened image, unless it wants a user or a directory of its own. @throws UsageError when there is no command */
+async function plainImage({ command }: RunRequest, shown: ShownRoot): Promise<Plain | undefined> {
+  const { root, config, held } = shown;
+  const [lease, ...others] = held;
+  if (root.kind !== "overlay" || config === undefined || lease === undefined || others.length > 0) return undefined;
+  if ((config.User ?? "") !== "" || !["", "/"].includes(config.WorkingDir ?? "")) return undefined;
+  const { mergeImageConfig } = await import("../image/config.ts");
+  return { root, args: mergeImageConfig(config, { command }).args, env: config.Env ?? [], lease };
+}
+
+/** Whether the machine is one that prelinked launchers are for. */
+function isPlainMachine({ kernel, tmpfsAttributes, landlock, workspace, root, ranges }: HostFacts): boolean {
+  if (kernel < LAYER_BY_LAYER || !tmpfsAttributes || landlock < LANDLOCK.least) return false;
+  return workspace === WORKSPACE && root === (ranges !== undefined);
+}
+
+/** Become the launcher of a plain run, or return when it is none after all. @throws SystemError */
+async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: RunRequest, self: Self): Promise<void> {
+  const host = gatherFacts({ root, mounts: [], idMap: "default", words: {} });
+  const directories = root.kind === "bind" ? [root.path] : root.lower;
+  if (directories.some((path) => host.kinds.get(path) !== "directory" || (host.mountsBelow.get(path)?.length ?? 0) > 0))
     return;
-  if (host.root !== (host.ranges !== undefined)) return;
   const own = ownArguments();
   const argvBytes = argumentBytes(own);
-  const { command } = request;
-  const env = runEnvironment(request.parsed, DEFAULT_HOSTNAME, "/root", DEFAULT_PATH, []);
-  if (argvBytes < LEAST_ARGV_BYTES || env.some((entry) => entry.includes("\0"))) return;
+  const env = runEnvironment(request.parsed, DEFAULT_HOSTNAME, "/root", DEFAULT_PATH, imageEnv);
+  const holdsNul = [...args, ...env].some((text) => text.includes("\0")); // of an image, or of a file of variables
+  if (!isPlainMachine(host) || argvBytes < LEAST_ARGV_BYTES || holdsNul) return;
 
   const shape: Shape = {
     root: host.root,
-    readonly: root.kind === "bind",
+    image: lease !== undefined,
+    layers: root.kind === "bind" ? 0 : root.lower.length,
     terminal: host.terminal,
     scopes: host.landlock >= LANDLOCK.scopes,
   };
-  const { prelinkedFor } = await import("../prelinked/images.ts"); // apart: all of them are 700 KB
-  const prelinked = prelinkedFor(shape);
+  // Apart, for all of them are 4 MB; and asked right here, so that a bundler leaves them out.
+  const images =
+    typeof HUTCH_PRELINKED === "undefined" || HUTCH_PRELINKED ? await import("../prelinked/images.ts") : undefined;
+  const prelinked = images?.prelinkedFor(shape);
   if (prelinked === undefined) return;
   const { uid, gid, ranges, groups, nofile } = host;
-  const values: Values = { directory, from: root.from, args: command, env, uid, gid, ranges, groups, nofile };
-  const candidates = execCandidates(command[0] ?? "", searchPathOf(env));
+  const values: Values = { directories, from: root.from, args, env, uid, gid, ranges, groups, nofile };
+  const candidates = execCandidates(args[0] ?? "", searchPathOf(env));
   const { reportFd, executableFd } = explainDescriptors(self);
-  const image = fill(prelinked, values, candidates, { reportFd, executableFd, argvBytes });
+  const image = fill(prelinked, values, candidates, { reportFd, executableFd, argvBytes, lease });
   if (image === undefined) return;
-  const brief = { ...values, args: command.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
+  const brief = { ...values, args: args.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
   writeAll(reportFd, emptyReport({ shape, values: brief }));
   execute(memoryFile("hutch", image), own);
 }
 
 export const run: Command = {
   main: async (argv, self) => {
-    await startPlain(argv, self);
-    const { run: whole } = await import("./run.ts");
-    return whole.main(argv, self);
+    const known = self.executable === PLAIN_SELF.executable && self.label === PLAIN_SELF.label;
+    const request = known ? plainRequest(argv) : undefined;
+    let shown: ShownRoot | undefined;
+    if (request !== undefined && isImageName(request.rootWord)) {
+      const { openRoot } = await import("./shown-root.ts");
+      shown = await openRoot(request.parsed, request.rootWord, workingDirectory());
+      const plain =
+        shown.root.kind === "overlay" && !shown.root.readonly ? await plainImage(request, shown) : undefined;
+      if (plain !== undefined) await startPlain(plain, request, self);
+    } else if (request !== undefined) {
+      const plain = plainDirectory(request);
+      if (plain !== undefined) await startPlain(plain, request, self);
+    }
+    const { runWith } = await import("./run.ts");
+    return runWith(argv, self, shown);
   },
 };

@@ -17,6 +17,7 @@ import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
 import { runSpec } from "./run-spec.ts";
+import type { ShownRoot } from "./shown-root.ts";
 
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 
@@ -82,21 +83,20 @@ async function enlisted({ parsed }: RunRequest, made: Plan): Promise<State | und
   return enlist(name.value, name.words, made);
 }
 
-export const run: Command = {
-  main: async (argv, self) => {
-    if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
-    const request = parseRun(argv);
-    const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
-    const begin = async (outputFd?: number) => {
-      const { spec, held } = await runSpec(request);
-      return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made));
-    };
-    if (!has(request.parsed, "json")) return begin();
-    const { openOutput, reportingTo } = await import("./json-output.ts");
-    const outputFd = openOutput(request.parsed);
-    return reportingTo(outputFd, async () => begin(outputFd));
-  },
-};
+/** `hutch run`; `shown` is its root where that has been opened already. */
+export async function runWith(argv: readonly string[], self: Self, shown?: ShownRoot): Promise<number> {
+  if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
+  const request = parseRun(argv);
+  const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
+  const begin = async (outputFd?: number) => {
+    const { spec, held } = await runSpec(request, shown);
+    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made));
+  };
+  if (!has(request.parsed, "json")) return begin();
+  const { openOutput, reportingTo } = await import("./json-output.ts");
+  const outputFd = openOutput(request.parsed);
+  return reportingTo(outputFd, async () => begin(outputFd));
+}
 
 /** What `hutch plan` takes: all of run's, and how to print. */
 const PLAN_OPTIONS = {

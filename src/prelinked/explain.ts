@@ -17,6 +17,11 @@ export async function plainContext({ shape, values }: PlainRun, arch: Arch): Pro
   const become = { executableFd: 0, outputFd: undefined, argv: () => [] };
   return contextOf({
     steps,
-    assembled: assemble({ steps, init }, arch, { reportFd: 0, argvBytes: LEAST_ARGV_BYTES, become }),
+    assembled: assemble({ steps, init }, arch, {
+      reportFd: 0,
+      argvBytes: LEAST_ARGV_BYTES,
+      held: shape.image ? [0] : [],
+      become,
+    }),
   });
 }

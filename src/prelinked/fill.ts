@@ -10,11 +10,13 @@ export interface Numbers {
   readonly executableFd: number;
   /** Bytes of this process's argv. */
   readonly argvBytes: number;
+  /** The descriptor that keeps an image's layers from being removed. */
+  readonly lease?: number | undefined;
 }
 
 /**
  * The launcher as an ELF executable. `candidates` are the paths that are tried for the command.
- * @returns undefined when a value does not fit: the directory's path is longer than its room
+ * @returns undefined when a value does not fit: a directory's path is longer than its room
  */
 export function fill(
   { image: base64, bytes, end, holes }: Prelinked,
@@ -22,8 +24,8 @@ export function fill(
   candidates: readonly string[],
   numbers: Numbers,
 ): Uint8Array | undefined {
-  const directory = encodeBytes(values.directory);
-  if (directory.length >= DIRECTORY_ROOM) return undefined;
+  const directories = values.directories.map((path) => encodeBytes(path));
+  if (directories.some((path) => path.length >= DIRECTORY_ROOM)) return undefined;
   const arrays = stringArrays([candidates, values.args, values.env], end);
   const image = new Uint8Array(bytes + arrays.bytes.length);
   image.setFromBase64(base64);
@@ -42,7 +44,8 @@ export function fill(
     if (value !== undefined) text(at, encodeBytes(String(value).padStart(ID_COLUMNS)), ID_COLUMNS);
   };
 
-  text(holes.directory, directory, DIRECTORY_ROOM);
+  holes.directories.forEach((at, index) => text(at, directories[index] ?? new Uint8Array(), DIRECTORY_ROOM));
+  number(holes.lease, numbers.lease ?? -1);
   number(holes.reportFd, numbers.reportFd);
   text(holes.reportWord, encodeBytes(String(numbers.reportFd)), ID_COLUMNS);
   number(holes.executableFd, numbers.executableFd);

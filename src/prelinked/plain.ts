@@ -21,12 +21,15 @@ export async function plainFilter(arch: Arch): Promise<Uint8Array> {
 /** The plan of a plain run. `seccomp` is the compiled filter of the default profile. */
 export function plainPlan(shape: Shape, values: Values, seccomp: Uint8Array): Plan {
   const { from } = values;
-  const directory = values.directory as HostPath;
+  const directories = values.directories as readonly HostPath[];
+  const [directory] = directories;
+  if (directory === undefined) throw new RangeError("a plain run without a root");
   const spec = buildSpec({
-    root: shape.readonly
-      ? { kind: "bind", path: directory, readonly: true, from }
-      : { kind: "overlay", lower: [directory], from },
-    image: false,
+    root:
+      shape.layers === 0
+        ? { kind: "bind", path: directory, readonly: true, from }
+        : { kind: "overlay", lower: directories, ...(shape.image ? { readonly: false } : {}), from },
+    image: shape.image,
     command: values.args,
     env: values.env,
     user: { uid: 0, gid: 0, additionalGids: [] },
@@ -63,7 +66,7 @@ export function plainPlan(shape: Shape, values: Values, seccomp: Uint8Array): Pl
     landlock: shape.scopes ? LANDLOCK.scopes : LANDLOCK.least,
     terminal: shape.terminal,
     workspace: WORKSPACE,
-    kinds: new Map([[directory, "directory"]]),
+    kinds: new Map(directories.map((path) => [path, "directory"])),
     owners: new Map(),
     mountsBelow: new Map(),
     nofile: values.nofile,

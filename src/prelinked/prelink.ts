@@ -15,7 +15,7 @@ import { DIRECTORY_ROOM, PLAIN_SELF, type Prelinked, type Shape, type Values } f
 
 /** Values that occur nowhere else: numbers of ten digits that fit into 31 bits, words of control characters. */
 const MARK = {
-  directory: `/${"\u0001".repeat(DIRECTORY_ROOM - 2)}`,
+  directory: (index: number) => `/${"\u0001".repeat(DIRECTORY_ROOM - 3)}${index}`,
   reportFd: 1_234_567_801,
   executableFd: 1_234_567_802,
   argvBytes: 1_234_567_803,
@@ -26,16 +26,20 @@ const MARK = {
   uidSize: 1_234_567_808,
   gidStart: 1_234_567_809,
   gidSize: 1_234_567_810,
+  lease: 1_234_567_811,
   command: "\u0002command",
   env: "\u0003variable",
   path: "/\u0003path",
 } as const;
 
+/** One for each directory of a shape. */
+const marked = ({ layers }: Shape): readonly undefined[] => Array.from({ length: Math.max(1, layers) });
+
 function markedValues(shape: Shape): Values {
   const groups: number[] = [];
   groups.length = MARK.groups; // nobody looks into it: the plan has its length
   return {
-    directory: MARK.directory,
+    directories: marked(shape).map((_, index) => MARK.directory(index)),
     from: "",
     args: [MARK.command],
     env: [MARK.env, `PATH=${MARK.path}`],
@@ -67,6 +71,7 @@ export async function prelink(shape: Shape, arch: Arch): Promise<Prelinked> {
   const { program } = assemble(plainPlan(shape, markedValues(shape), await plainFilter(arch)), arch, {
     reportFd,
     argvBytes,
+    held: shape.image ? [MARK.lease] : [],
     become: { executableFd, outputFd: undefined, argv: (report) => explainArguments(PLAIN_SELF, report, undefined) },
   });
   const image = encode(program);
@@ -87,7 +92,10 @@ export async function prelink(shape: Shape, arch: Arch): Promise<Prelinked> {
     bytes: image.length,
     end: DATA_ADDRESS + image.length - data,
     holes: {
-      directory: found("the directory", inData(text(`${MARK.directory}\0`)), true),
+      directories: marked(shape).map((_, index) => {
+        return found(`directory ${index}`, inData(text(`${MARK.directory(index)}\0`)), true);
+      }),
+      lease: found("the lease", inWords(MARK.lease), shape.image),
       reportFd: found("the report", inWords(MARK.reportFd), true),
       reportWord: found("the report's number", inData(text(`${MARK.reportFd}\0`)), true),
       executableFd: found("the executable", inWords(MARK.executableFd), true),

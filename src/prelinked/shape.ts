@@ -8,8 +8,10 @@ import type { Self } from "../launch/become.ts";
 export interface Shape {
   /** Whether the caller is root, so that ids map to a range, and sources are cloned and idmapped outside. */
   readonly root: boolean;
-  /** Whether the directory is bound read-only; else it is shown through an overlay. */
-  readonly readonly: boolean;
+  /** Whether the root is an image's: hosts and hostname are written over its own, and a lease on its layers is held. */
+  readonly image: boolean;
+  /** Layers of the overlay; 0 for a directory that is bound read-only. An image has up to {@link MOST_LAYERS}. */
+  readonly layers: number;
   /** Whether the caller has a controlling terminal, and the program stays in its session. */
   readonly terminal: boolean;
   /** Whether the kernel's landlock has scopes (version 6 and up; 2 to 5 have not). */
@@ -18,8 +20,8 @@ export interface Shape {
 
 /** What is filled in. */
 export interface Values {
-  /** The directory's absolute path, and the user's words for it. */
-  readonly directory: string;
+  /** Absolute paths of the layers, the lowest first, or of the one directory; and the user's words for the root. */
+  readonly directories: readonly string[];
   readonly from: string;
   readonly args: readonly string[];
   readonly env: readonly string[];
@@ -38,6 +40,9 @@ export interface PlainRun {
   readonly values: Values;
 }
 
+/** Images of more layers are started the long way. */
+export const MOST_LAYERS = 8;
+
 /** Where a plain run's root is put together. */
 export const WORKSPACE = "/tmp";
 /** The first landlock that has what a plain run asks of it, and the first that has scopes. */
@@ -49,15 +54,17 @@ export const PLAIN_SELF: Self = { executable: "/proc/self/exe", argv: ["hutch"],
 /** The least length of argv in bytes: the launcher puts a name of 16 into its place (supervise.ts). */
 export const LEAST_ARGV_BYTES = 16;
 
-/** Bytes that the directory's path has room in, with its NUL. */
-export const DIRECTORY_ROOM = 1024;
+/** Bytes that a directory's path has room in, with its NUL. */
+export const DIRECTORY_ROOM = 512;
 /** Columns of a number in an id map (lowering.ts). */
 export const ID_COLUMNS = 10;
 
 /** Offsets in the image at which a value stands; in brackets how it stands there. */
 export interface Holes {
-  /** (NUL-terminated, in {@link DIRECTORY_ROOM} bytes) */
-  readonly directory: readonly number[];
+  /** Of each directory (NUL-terminated, in {@link DIRECTORY_ROOM} bytes) */
+  readonly directories: readonly (readonly number[])[];
+  /** The lease (32-bit) */
+  readonly lease: readonly number[];
   /** (32-bit) */
   readonly reportFd: readonly number[];
   /** (decimal digits and NUL) */

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseRun } from "../../src/cli/run-request.ts";
 import { runSpec } from "../../src/cli/run-spec.ts";
+import type { ShownRoot } from "../../src/cli/shown-root.ts";
 import type { HostFacts } from "../../src/facts.ts";
 import { explainArguments } from "../../src/launch/become.ts";
 import { contextOf } from "../../src/launch/context.ts";
@@ -16,19 +17,23 @@ import { fill } from "../../src/prelinked/fill.ts";
 import { plainFilter, plainPlan } from "../../src/prelinked/plain.ts";
 import { prelinkedFor } from "../../src/prelinked/images.ts";
 import { prelink } from "../../src/prelinked/prelink.ts";
-import { DIRECTORY_ROOM, PLAIN_SELF, type Shape, type Values } from "../../src/prelinked/shape.ts";
+import { DIRECTORY_ROOM, MOST_LAYERS, PLAIN_SELF, type Shape, type Values } from "../../src/prelinked/shape.ts";
 import { execCandidates } from "../../src/process/process.ts";
 import { host, HOSTS } from "../plans.ts";
 import { recordsOf } from "./same-program.ts";
 
 const booleans = [false, true];
-const SHAPES: readonly Shape[] = booleans.flatMap((root) =>
-  booleans.flatMap((readonly) =>
-    booleans.flatMap((terminal) => booleans.map((scopes) => ({ root, readonly, terminal, scopes }))),
+const ROOTS = [
+  ...[0, 1].map((layers) => ({ image: false, layers })),
+  ...Array.from({ length: MOST_LAYERS }, (_, index) => ({ image: true, layers: index + 1 })),
+];
+const SHAPES: readonly Shape[] = ROOTS.flatMap((kind) =>
+  booleans.flatMap((root) =>
+    booleans.flatMap((terminal) => booleans.map((scopes) => ({ ...kind, root, terminal, scopes }))),
   ),
 );
 const ARCHES: readonly Arch[] = ["x64", "arm64"];
-const NUMBERS = { reportFd: 5, executableFd: 6, argvBytes: 27 };
+const NUMBERS = { reportFd: 5, executableFd: 6, argvBytes: 27, lease: 9 };
 
 const word = fc.string({ unit: "binary", maxLength: 40 }).map((text) => text.replaceAll("\0", "x").toWellFormed());
 const id = fc.nat({ max: 0xfffffffe });
@@ -37,7 +42,10 @@ const limit = fc.oneof(fc.nat({ max: 2 ** 30 }), fc.constant(Number.POSITIVE_INF
 const values = (shape: Shape): fc.Arbitrary<Values> =>
   fc
     .record({
-      directory: word.map((name) => `/${name}`),
+      directories: fc.array(
+        word.map((name) => `/${name}`),
+        { minLength: Math.max(1, shape.layers), maxLength: Math.max(1, shape.layers) },
+      ),
       from: word,
       args: fc.array(word, { maxLength: 4 }).map((more) => ["command", ...more]),
       env: fc.array(word, { maxLength: 4 }).map((more) => ["PATH=/usr/bin:/bin/:", ...more]),
@@ -54,13 +62,14 @@ const values = (shape: Shape): fc.Arbitrary<Values> =>
 
 const named = (shape: Shape): string =>
   Object.entries(shape)
-    .map(([name, is]) => (is === true ? name : `not ${name}`))
+    .map(([name, is]) => (typeof is === "number" ? `${is} layers` : is ? name : `not ${name}`))
     .join(", ");
 
 function assembled(shape: Shape, given: Values, filter: Uint8Array, arch: Arch) {
   return assemble(plainPlan(shape, given, filter), arch, {
     reportFd: NUMBERS.reportFd,
     argvBytes: NUMBERS.argvBytes,
+    held: shape.image ? [NUMBERS.lease] : [],
     become: {
       executableFd: NUMBERS.executableFd,
       outputFd: undefined,
@@ -83,22 +92,22 @@ describe.each(ARCHES)("on %s", (arch) => {
         expect(filled.cellBytes).toBe(program.cellBytes);
         expect(recordsOf(filled)).toEqual(recordsOf(program));
       }),
-      { numRuns: 20 },
+      { numRuns: 5 },
     );
   });
 });
 
 test("what is compared is not blind: one other byte of a string, structure, array or filter is seen", async () => {
-  const shape: Shape = { root: true, readonly: true, terminal: false, scopes: true };
+  const shape: Shape = { root: true, image: false, layers: 0, terminal: false, scopes: true };
   const ids = { start: 100_000, size: 65_536 };
   const given: Values = {
-    ...{ directory: "/srv", from: "/srv", args: ["true"], env: ["PATH=/bin"], uid: 0, gid: 0, groups: [] },
+    ...{ directories: ["/srv"], from: "/srv", args: ["true"], env: ["PATH=/bin"], uid: 0, gid: 0, groups: [] },
     ...{ ranges: { uid: ids, gid: ids }, nofile: { soft: 1024, hard: 4096 } },
   };
   const filter = await plainFilter("x64");
   const same = recordsOf(assembled(shape, given, filter, "x64").program);
   const changes: readonly Partial<Values>[] = [
-    { directory: "/srw" },
+    { directories: ["/srw"] },
     { args: ["true", ""] },
     { env: ["PATH=/bin", "A=b"] },
     { ranges: { uid: { ...ids, size: 65_535 }, gid: ids } },
@@ -112,24 +121,36 @@ test("what is compared is not blind: one other byte of a string, structure, arra
 
 describe("the plan of a plain run is that of hutch run", () => {
   test.each(SHAPES.map((shape) => [named(shape), shape] as const))("%s", async (_, shape) => {
-    const words = [...(shape.readonly ? ["--read-only"] : []), "-e", "A=b", "/srv/root"];
-    const { spec } = await runSpec(parseRun([...words, "cmd", "arg"]));
+    const readonly = !shape.image && shape.layers === 0;
+    const directories = ["/srv/root", "/srv/layer", "/data", "/", "/l5", "/l6", "/l7", "/l8"].slice(
+      0,
+      Math.max(1, shape.layers),
+    );
+    const image: ShownRoot = {
+      root: { kind: "overlay", lower: directories.map(host), readonly: false, from: "alpine" },
+      ...{ read: () => "", look: () => ({ kind: "absent" }), config: { Env: ["C=d"], Cmd: ["nothing"] } },
+      held: [NUMBERS.lease],
+    };
+    const words = [...(readonly ? ["--read-only"] : []), "-e", "A=b", shape.image ? "alpine" : "/srv/root"];
+    const { spec, held } = await runSpec(parseRun([...words, "cmd", "arg"]), shape.image ? image : undefined);
+    expect(held).toEqual(shape.image ? [NUMBERS.lease] : []);
     const machine: HostFacts = {
       ...(shape.root ? HOSTS.root : HOSTS.user),
+      kinds: new Map(directories.map((path) => [path, "directory"])),
       terminal: shape.terminal,
       landlock: shape.scopes ? 6 : 2,
     };
     const { uid, gid, ranges, groups, nofile } = machine;
-    const from = shape.readonly ? "--read-only /srv/root" : "/srv/root";
+    const { from } = spec.root;
     const { args, env } = spec.process;
-    const given: Values = { directory: host("/srv/root"), from, args, env, uid, gid, ranges, groups, nofile };
-    expect(plainPlan(shape, given, spec.process.seccomp ?? new Uint8Array())).toEqual(plan(spec, machine));
+    const given: Values = { directories, from, args, env, uid, gid, ranges, groups, nofile };
+    const filter = spec.process.seccomp ?? new Uint8Array();
+    expect(plainPlan(shape, given, filter)).toEqual(plan(spec, machine));
 
     // A report holds the values as JSON, without what may be secret; the context that is made of it is the same.
     const brief = { ...given, args: args.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
     const stored = plainRunOf(JSON.parse(JSON.stringify({ shape, values: brief })));
     if (stored === undefined) throw new Error("not taken for a plain run");
-    const filter = spec.process.seccomp ?? new Uint8Array();
     const { steps } = plan(spec, machine);
     const context = contextOf({ steps, assembled: assembled(shape, given, filter, "x64") });
     expect(await plainContext(stored, "x64")).toEqual(context);
@@ -140,13 +161,24 @@ test("the launchers of this build are all there, each its own", () => {
   const images = SHAPES.map((shape) => prelinkedFor(shape)?.image);
   expect(images).not.toContain(undefined);
   expect(new Set(images).size).toBe(SHAPES.length);
+  const many: Shape = { root: true, image: true, layers: MOST_LAYERS + 1, terminal: false, scopes: true };
+  expect(prelinkedFor(many)).toBeUndefined();
 });
 
 test("a directory that is too long for its room is left to the general way", async () => {
-  const shape: Shape = { root: false, readonly: true, terminal: false, scopes: true };
+  const shape: Shape = { root: false, image: false, layers: 0, terminal: false, scopes: true };
   const prelinked = await prelink(shape, "x64");
   const given = (directory: string): Values => {
-    return { directory, from: "", args: [], env: [], uid: 0, gid: 0, groups: [], nofile: { soft: 1, hard: 1 } };
+    return {
+      directories: [directory],
+      from: "",
+      args: [],
+      env: [],
+      uid: 0,
+      gid: 0,
+      groups: [],
+      nofile: { soft: 1, hard: 1 },
+    };
   };
   const longest = "/".padEnd(DIRECTORY_ROOM - 1, "d");
   expect(fill(prelinked, given(longest), [], NUMBERS)).toBeInstanceOf(Uint8Array);

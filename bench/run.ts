@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mustRun, ROOT } from "../scripts/run.ts";
 import { benchCases, type Case, imageRunCase, type Side } from "./cases.ts";
+import { compareCopies, COPY_CASE } from "./copy.ts";
 import { comparePulls } from "./pulls.ts";
 import { compare, formatRows } from "./ratio.ts";
 import { sandboxFaults } from "./sandbox-check.ts";
@@ -89,6 +90,10 @@ try {
     if (item.name.includes(wanted)) complete = (await runCase(item, folder)) && complete;
   }
   if (PULL_CASE.includes(wanted)) complete = (await runImageCases(hutch, folder)) && complete;
+  if (COPY_CASE.includes(wanted)) {
+    console.log(COPY_CASE);
+    console.log(formatRows(await compareCopies(folder, ROUNDS)));
+  }
   console.log("ratio: ours divided by theirs; median of rounds (lowest to highest)");
   process.exitCode = complete ? 0 : 1;
 } finally {

@@ -21,6 +21,9 @@ const RUNTIME_FLAGS = "--no-env-file --no-install --no-ffi-cc --disallow-code-ge
 /** The npm package runs on the user's own Bun, so its first line must say the same. */
 const SHEBANG = `#!/usr/bin/env -S bun --config=/dev/null ${RUNTIME_FLAGS}\n`;
 
+/** A thread's own entry point: src/nix/copy-crew.ts says where it is in what is built. */
+const WORKER = "src/nix/copy-worker.ts";
+
 const DEFINES = ["--define", `HUTCH_VERSION=${JSON.stringify(packageJson.version)}`] as const;
 
 /** dist/hutch, one file with everything in it, and symbolic links to it under its other names. */
@@ -31,7 +34,7 @@ async function buildExecutable(aside: string, dist: string): Promise<void> {
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", `--compile-exec-argv=${RUNTIME_FLAGS}`],
     // Start-up code runs once: compiling it costs more than interpreting it (measured: 10 ms less per start).
     "--compile-jit-policy=32",
-    ...[...DEFINES, "src/main.ts", "--outfile", outfile],
+    ...[...DEFINES, "src/main.ts", WORKER, "--outfile", outfile],
   ]);
   await rename(outfile, join(dist, "hutch"));
   for (const name of APPLETS) {
@@ -47,7 +50,7 @@ async function buildPackage(aside: string, dist: string): Promise<void> {
     ...[process.execPath, "build", "--target=bun", "--format=esm", "--splitting", ...DEFINES],
     ...["--define", "HUTCH_PRELINKED=false"],
     ...["--chunk-naming=chunks/[name]-[hash].[ext]", "--asset-naming=chunks/[name]-[hash].[ext]"],
-    ...["src/main.ts", "src/index.ts", "--outdir", outdir],
+    ...["src/main.ts", "src/index.ts", WORKER, "--outdir", outdir],
   ]);
   const main = await Bun.file(join(outdir, "main.js")).text();
   await Bun.write(join(outdir, "main.js"), SHEBANG + main.replace(/^#!.*\n/, ""));

@@ -5,7 +5,8 @@ import { encodeBytes } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
 import { SIGNALS } from "../libc/constants.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
-import { type CopyOptions, type CopyProgress, copyTree, type Skipped } from "../nix/copy-tree.ts";
+import type { Skipped } from "../nix/copy-entry.ts";
+import { type CopyOptions, type CopyProgress, copyTree } from "../nix/copy-tree.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 
 const PATIENCE_MS = 1000;

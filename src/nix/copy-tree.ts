@@ -6,6 +6,10 @@
  * as they are, fifos. Not kept: owners (see {@link CopyOptions.owner}), sockets and devices, attributes of other
  * namespaces. Set-user-id and set-group-id bits stay only where the owner stays, as with cp: a copy made by root of a
  * build user's file must not become a set-user-id root program.
+ *
+ * One thread walks: it makes directories, links and whatever has several names. Regular files are copied in parallel,
+ * by it and by the threads of copy-crew.ts, once there is enough to do that starting those pays. A directory is
+ * finished (its times!) when the last job in it and below it is done.
  */
 
 import { HutchError } from "../errors.ts";
@@ -13,25 +17,34 @@ import { call, cString, rawCall, systemError } from "../libc/call.ts";
 import {
   AT,
   closeQuietly,
-  copyTimes,
   deviceOf,
   EMPTY_NAME,
   ERRNO,
   FILE_TYPE,
-  groupOf,
   inodeOf,
   linksOf,
   modeOf,
-  nameText,
   OPEN,
   readEntries,
-  readLink,
   readStatus,
-  type Status,
-  statusBuffer,
-  userOf,
 } from "../libc/walk.ts";
-import { BUFFER_SIZE, copyAttributes, copyData } from "./copy-file.ts";
+import { type Crew, type Job, startCrew } from "./copy-crew.ts";
+import {
+  checked,
+  copyRegular,
+  type CopyRules,
+  copySpecial,
+  created,
+  finish,
+  type Hand,
+  HEAVY,
+  joinPath,
+  makeHand,
+  openSource,
+  type Place,
+  refuse,
+  type Skipped,
+} from "./copy-entry.ts";
 import { removeTree } from "./remove-tree.ts";
 
 /** What has been copied so far: entries of every type, and bytes of file data. */
@@ -40,44 +53,48 @@ export interface CopyProgress {
   readonly bytes: number;
 }
 
-/** Something of the source that the copy lacks: its path below the source, and why. */
-export interface Skipped {
-  readonly path: string;
-  readonly why: string;
-}
-
 export interface CopyResult extends CopyProgress {
-  /** What was left out or lost, in the order met. */
+  /** What was left out or lost, by path. */
   readonly skipped: readonly Skipped[];
 }
 
-export interface CopyOptions {
+export interface CopyOptions extends CopyRules {
   /** Called a few times a second while copying. */
   readonly progress?: (done: CopyProgress) => void;
   /** Aborting removes the partial copy and rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Who shall own the copy (needs CAP_CHOWN); absent: the caller, as files are created. */
-  readonly owner?: { readonly uid: number; readonly gid: number };
-  /** What to do with what the caller may not read: an error (default), or leave it out and say so in the result. */
-  readonly unreadable?: "fail" | "skip";
+}
+
+/** A directory that is being copied; open until the last job in it is done. */
+interface Directory extends Place {
+  readonly parent: Directory | undefined;
+  /** Jobs and directories in it that are not done, and one for its own listing. */
+  pending: number;
 }
 
 interface Copier {
   readonly options: CopyOptions;
-  readonly status: Status;
-  readonly times: Uint8Array;
-  readonly buffer: Uint8Array;
+  readonly hand: Hand;
   /** `device:inode` of files with several names → where the first copy of it is, below the destination. */
   readonly linked: Map<string, string>;
-  readonly skipped: Skipped[];
   readonly destination: number;
-  noAtime: boolean;
+  readonly open: Set<Directory>;
+  /** Large files that were met and left for a thread that has time. */
+  readonly heavy: Job<Directory>[];
+  crew: Crew<Directory> | undefined;
   entries: number;
   bytes: number;
   lastPause: number;
 }
 
 const PAUSE_EVERY_MS = 25;
+/** Files of a job: few enough that threads end together, enough that handing it over costs little. */
+const BATCH = 32;
+/** From so many entries or bytes on, other threads help: before, starting them costs more. */
+const CREW_ENTRIES = 400;
+const CREW_BYTES: number = 64 << 20;
+/** Each holds its directory open. */
+const MOST_HEAVY = 64;
 
 /**
  * Copy the directory at host path `source` to `destination`, which must not exist (its parent must).
@@ -87,30 +104,20 @@ const PAUSE_EVERY_MS = 25;
 export async function copyTree(source: string, destination: string, options: CopyOptions = {}): Promise<CopyResult> {
   options.signal?.throwIfAborted();
   const from = openTop(source);
-  let into = -1;
+  let copier: Copier | undefined;
   try {
     call("mkdirat", AT.fdcwd, destination, 0o700);
     try {
-      into = call("openat", AT.fdcwd, destination, OPEN.readOnly | OPEN.directory | OPEN.noFollow | OPEN.closeOnExec);
-      const copier: Copier = {
-        options,
-        status: statusBuffer(),
-        times: new Uint8Array(32),
-        buffer: new Uint8Array(BUFFER_SIZE),
-        linked: new Map(),
-        skipped: [],
-        destination: into,
-        noAtime: true,
-        entries: 0,
-        bytes: 0,
-        lastPause: performance.now(),
-      };
-      await copyDirectory(copier, from, into, "");
-      options.progress?.({ entries: copier.entries, bytes: copier.bytes });
-      return { entries: copier.entries, bytes: copier.bytes, skipped: copier.skipped };
+      const flags = OPEN.readOnly | OPEN.directory | OPEN.noFollow | OPEN.closeOnExec;
+      const into = call("openat", AT.fdcwd, destination, flags);
+      copier = newCopier(options, into);
+      // descriptors of its own, since the walk closes a directory when it is done with it
+      await copyAll(copier, call("openat", from, ".", flags), call("openat", into, ".", flags));
+      const done = progressOf(copier);
+      options.progress?.(done);
+      return { ...done, skipped: copier.hand.skipped.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
     } catch (error) {
-      closeQuietly(into);
-      into = -1;
+      await end(copier);
       removeTree(destination);
       throw error;
     }
@@ -118,8 +125,31 @@ export async function copyTree(source: string, destination: string, options: Cop
     throw explain(error, source, destination);
   } finally {
     closeQuietly(from);
-    if (into >= 0) closeQuietly(into);
+    await end(copier);
+    if (copier !== undefined) closeQuietly(copier.destination);
   }
+}
+
+function newCopier(options: CopyOptions, destination: number): Copier {
+  const { owner, unreadable } = options; // these alone can be told to another thread
+  return {
+    options,
+    hand: makeHand({ ...(owner === undefined ? {} : { owner }), ...(unreadable === undefined ? {} : { unreadable }) }),
+    linked: new Map(),
+    destination,
+    open: new Set(),
+    heavy: [],
+    crew: undefined,
+    entries: 0,
+    bytes: 0,
+    lastPause: performance.now(),
+  };
+}
+
+/** Stop the threads, and close what they have worked on. */
+async function end(copier: Copier | undefined): Promise<void> {
+  await copier?.crew?.stop();
+  for (const directory of copier?.open ?? []) close(copier, directory);
 }
 
 /** The source itself may be named by a link. */
@@ -143,115 +173,156 @@ function explain(error: unknown, source: string, destination: string): unknown {
   });
 }
 
-/** Let timers, signals and the progress line have their turn, a few dozen times a second. */
-async function pause(copier: Copier): Promise<void> {
-  const now = performance.now();
-  if (now - copier.lastPause < PAUSE_EVERY_MS) return;
-  copier.options.progress?.({ entries: copier.entries, bytes: copier.bytes });
-  await new Promise<void>((resolve) => setImmediate(resolve));
-  copier.options.signal?.throwIfAborted();
-  copier.lastPause = performance.now();
+function progressOf({ crew, entries, bytes }: Copier): CopyProgress {
+  const theirs = crew?.counts() ?? { entries: 0, bytes: 0 };
+  return { entries: entries + theirs.entries, bytes: bytes + theirs.bytes };
 }
 
-async function copyDirectory(copier: Copier, from: number, into: number, path: string): Promise<void> {
+/** Let timers, signals, answers of threads and the progress line have their turn. `ms`: wait so long for an answer. */
+async function pause(copier: Copier, ms = 0): Promise<void> {
+  const { crew, options } = copier;
+  const now = performance.now();
+  const due = now - copier.lastPause >= PAUSE_EVERY_MS;
+  if (crew !== undefined && ms > 0) await crew.wait(ms);
+  else if (crew !== undefined || due) await new Promise<void>((resolve) => setImmediate(resolve));
+  if (!due) return;
+  copier.lastPause = now;
+  options.progress?.(progressOf(copier));
+  options.signal?.throwIfAborted();
+}
+
+async function copyAll(copier: Copier, from: number, into: number): Promise<void> {
+  await copyDirectory(copier, openDirectory(copier, { from, into, path: "", parent: undefined, pending: 1 }));
+  for (let job = copier.heavy.shift(); job !== undefined; job = copier.heavy.shift()) await workOn(copier, job);
+  while (copier.crew?.isBusy() === true) {
+    await pause(copier, PAUSE_EVERY_MS);
+    await takeDone(copier);
+  }
+  await takeDone(copier);
+}
+
+function openDirectory(copier: Copier, directory: Directory): Directory {
+  copier.open.add(directory);
+  return directory;
+}
+
+function close(copier: Copier | undefined, directory: Directory): void {
+  copier?.open.delete(directory);
+  closeQuietly(directory.from);
+  closeQuietly(directory.into);
+}
+
+async function copyDirectory(copier: Copier, directory: Directory): Promise<void> {
+  const { hand } = copier;
+  const { from, into, path } = directory;
   const directories: Uint8Array[] = [];
+  let names: Uint8Array[] = [];
   for (const entry of readEntries(from)) {
     const type = entry.type === 0 ? typeOf(copier, from, entry.name, path) : entry.type;
     if (type === FILE_TYPE.directory) directories.push(entry.name);
-    else if (type === FILE_TYPE.regular) await copyRegular(copier, from, into, entry.name, path);
-    else copySpecial(copier, from, into, entry.name, path, type);
-    if ((++copier.entries & 63) === 0) await pause(copier);
+    else if (type === FILE_TYPE.regular) names.push(entry.name);
+    else copySpecial(hand, directory, entry.name, type, (name) => linkToCopy(copier, into, name, path));
+    if (type !== FILE_TYPE.regular) copier.entries++;
+    if (names.length < BATCH) continue;
+    await distribute(copier, { place: directory, names });
+    names = [];
   }
+  if (names.length > 0) await distribute(copier, { place: directory, names });
   for (const name of directories) {
-    const below = join(path, name);
-    const source = openSource(copier, from, name, OPEN.directory);
+    const below = joinPath(path, name);
+    const source = openSource(hand, from, name, OPEN.directory);
     if (source < 0) {
-      refuse(copier, below, source);
+      refuse(hand, below, source);
       continue;
     }
     let target = -1;
     try {
       created(rawCall("mkdirat", into, name, 0o700), below);
       target = call("openat", into, name, OPEN.readOnly | OPEN.directory | OPEN.noFollow | OPEN.closeOnExec);
-      await copyDirectory(copier, source, target, below);
-    } finally {
+    } catch (error) {
       closeQuietly(source);
-      if (target >= 0) closeQuietly(target);
+      throw error;
     }
+    directory.pending++;
+    const child: Directory = { from: source, into: target, path: below, parent: directory, pending: 1 };
+    await copyDirectory(copier, openDirectory(copier, child));
   }
-  // last, since creating entries changes the directory's times and may need the right to write
-  checked(readStatus(from, EMPTY_NAME, copier.status), "statx", path);
-  finish(copier, from, into, path);
+  release(copier, directory);
 }
 
-/** What is done alike for files and directories once their content is there; `copier.status` is the source's. */
-function finish(copier: Copier, from: number, into: number, path: string): void {
-  const { status, options } = copier;
-  const lost = copyAttributes(from, into);
-  if (lost !== undefined) copier.skipped.push({ path, why: `extended attributes: ${lost}` });
-  if (options.owner !== undefined)
-    checked(rawCall("fchown", into, options.owner.uid, options.owner.gid), "fchown", path);
-  checked(rawCall("fchmod", into, permissions(copier, into)), "fchmod", path);
-  copyTimes(status, copier.times);
-  checked(rawCall("utimensat", into, null, copier.times, 0), "utimensat", path);
+/** One thing less to do in the directory. When it was the last, it gets its attributes: creating entries has changed its
+ * times, and may have needed the right to write. */
+function release(copier: Copier, directory: Directory): void {
+  if (--directory.pending > 0) return;
+  const { from, into, path, parent } = directory;
+  checked(readStatus(from, EMPTY_NAME, copier.hand.status), "statx", path);
+  finish(copier.hand, from, into, path);
+  close(copier, directory);
+  if (parent !== undefined) release(copier, parent);
 }
 
-const SET_ID = 0o6000;
-
-function permissions(copier: Copier, into: number): number {
-  const mode = modeOf(copier.status) & 0o7777;
-  if ((mode & SET_ID) === 0) return mode;
-  const copy = statusBuffer();
-  checked(readStatus(into, EMPTY_NAME, copy), "statx", "");
-  const sameOwner = userOf(copy) === userOf(copier.status) && groupOf(copy) === groupOf(copier.status);
-  return sameOwner ? mode : mode & ~SET_ID;
+/** Give the job to another thread, or do it. */
+async function distribute(copier: Copier, job: Job<Directory>): Promise<void> {
+  const { entries, bytes } = progressOf(copier);
+  if (entries >= CREW_ENTRIES || bytes >= CREW_BYTES) copier.crew ??= startCrew(copier.hand.rules);
+  job.place.pending++;
+  giveHeavy(copier);
+  if (copier.crew?.give(job) !== true) await workOn(copier, job);
+  await pause(copier);
+  await takeDone(copier);
 }
 
-/** Open a source entry for reading without following, blocking or touching; a descriptor or minus the error. */
-function openSource(copier: Copier, directory: number, name: Uint8Array, more: number): number {
-  const flags = OPEN.readOnly | OPEN.noFollow | OPEN.nonBlock | OPEN.closeOnExec | more;
-  if (copier.noAtime) {
-    const fd = rawCall("openat", directory, name, flags | OPEN.noAtime);
-    if (fd !== -ERRNO.EPERM) return fd;
-    copier.noAtime = false; // only the owner and root may leave the access time alone
+function giveHeavy({ crew, heavy }: Copier): void {
+  for (let job = heavy[0]; job !== undefined && crew?.give(job) === true; job = heavy[0]) heavy.shift();
+}
+
+async function takeDone(copier: Copier): Promise<void> {
+  for (const { place, aside, skipped } of copier.crew?.takeDone() ?? []) {
+    copier.hand.skipped.push(...skipped);
+    copier.entries -= aside.length; // counted by that thread, and again here
+    if (aside.length > 0) await workOn(copier, { place, names: aside });
+    else release(copier, place);
   }
-  return rawCall("openat", directory, name, flags);
+  giveHeavy(copier);
 }
 
-async function copyRegular(copier: Copier, from: number, into: number, name: Uint8Array, path: string): Promise<void> {
-  const { status } = copier;
-  const source = openSource(copier, from, name, 0);
-  if (source < 0) return refuse(copier, join(path, name), source);
-  let target = -1;
-  try {
-    checked(readStatus(source, EMPTY_NAME, status), "statx", join(path, name));
-    if ((modeOf(status) & FILE_TYPE.mask) !== FILE_TYPE.regular)
-      throw new HutchError(`${join(path, name)} changed its type while it was copied`);
-    if (linksOf(status) > 1 && linkToCopy(copier, into, name, path)) return;
-    const flags = OPEN.writeOnly | OPEN.create | OPEN.exclusive | OPEN.noFollow | OPEN.closeOnExec;
-    target = created(rawCall("openat", into, name, flags, 0o600), join(path, name));
-    for (const bytes of copyData(source, target, status, copier.buffer, join(path, name))) {
+/** Copy a job's files in this thread. */
+async function workOn(copier: Copier, { place, names }: Job<Directory>): Promise<void> {
+  const { hand } = copier;
+  const isElsewhere = (name: Uint8Array) =>
+    linksOf(hand.status) > 1
+      ? linkToCopy(copier, place.into, name, place.path)
+      : names.length > 1 && putOff(copier, { place, names: [name] });
+  for (const name of names) {
+    for (const bytes of copyRegular(hand, place, name, isElsewhere)) {
       copier.bytes += bytes;
-      if (bytes >= 1 << 20) await pause(copier);
+      if (bytes >= HEAVY) await pause(copier);
     }
-    finish(copier, source, target, join(path, name));
-  } finally {
-    closeQuietly(source);
-    if (target >= 0) closeQuietly(target);
+    copier.entries++;
   }
+  release(copier, place);
+}
+
+/** Leave a large file for a thread that has time, if there is one. */
+function putOff(copier: Copier, job: Job<Directory>): boolean {
+  if (copier.crew === undefined || copier.heavy.length >= MOST_HEAVY) return false;
+  job.place.pending++;
+  copier.entries--; // it will be counted when it is copied
+  copier.heavy.push(job);
+  return true;
 }
 
 /** A further name of a file that is already in the copy; false when this is its first name. */
 function linkToCopy(copier: Copier, into: number, name: Uint8Array, path: string): boolean {
-  const key = `${deviceOf(copier.status)}:${inodeOf(copier.status)}`;
+  const key = `${deviceOf(copier.hand.status)}:${inodeOf(copier.hand.status)}`;
   const first = copier.linked.get(key);
   if (first === undefined) {
-    copier.linked.set(key, join(path, name));
+    copier.linked.set(key, joinPath(path, name));
     return false;
   }
   const { directory, name: last } = openParent(copier.destination, first);
   try {
-    created(rawCall("linkat", directory, last, into, name, 0), join(path, name));
+    created(rawCall("linkat", directory, last, into, name, 0), joinPath(path, name));
   } finally {
     if (directory !== copier.destination) closeQuietly(directory);
   }
@@ -272,46 +343,7 @@ function openParent(root: number, path: string): { readonly directory: number; r
   return { directory, name: cString(parts.at(-1) ?? "") };
 }
 
-function copySpecial(copier: Copier, from: number, into: number, name: Uint8Array, path: string, type: number): void {
-  const { status } = copier;
-  const where = join(path, name);
-  if (type !== FILE_TYPE.symlink && type !== FILE_TYPE.fifo) {
-    copier.skipped.push({ path: where, why: type === FILE_TYPE.socket ? "a socket" : "a device" });
-    return;
-  }
-  checked(readStatus(from, name, status), "statx", where);
-  if (linksOf(status) > 1 && linkToCopy(copier, into, name, path)) return;
-  if (type === FILE_TYPE.symlink) created(rawCall("symlinkat", readLink(from, name), into, name), where);
-  else created(rawCall("mknodat", into, name, FILE_TYPE.fifo | 0o600, 0), where);
-  const { owner } = copier.options;
-  if (owner !== undefined)
-    checked(rawCall("fchownat", into, name, owner.uid, owner.gid, AT.symlinkNoFollow), "fchownat", where);
-  if (type === FILE_TYPE.fifo) checked(rawCall("fchmodat", into, name, modeOf(status) & 0o777), "fchmodat", where);
-  copyTimes(status, copier.times);
-  checked(rawCall("utimensat", into, name, copier.times, AT.symlinkNoFollow), "utimensat", where);
-}
-
 function typeOf(copier: Copier, directory: number, name: Uint8Array, path: string): number {
-  checked(readStatus(directory, name, copier.status), "statx", join(path, name));
-  return modeOf(copier.status) & FILE_TYPE.mask;
-}
-
-/** An entry that cannot be opened: left out with a word where the caller asked for that, else the error. */
-function refuse(copier: Copier, path: string, result: number): void {
-  if (result === -ERRNO.EACCES && copier.options.unreadable === "skip")
-    copier.skipped.push({ path, why: "permission denied" });
-  else throw systemError(`open ${path}`, -result);
-}
-
-function created(result: number, path: string): number {
-  if (result < 0) throw systemError(`create ${path}`, -result);
-  return result;
-}
-
-function checked(result: number, what: string, path: string): void {
-  if (result < 0) throw systemError(`${what} ${path}`.trimEnd(), -result);
-}
-
-function join(path: string, name: Uint8Array): string {
-  return path === "" ? nameText(name) : `${path}/${nameText(name)}`;
+  checked(readStatus(directory, name, copier.hand.status), "statx", joinPath(path, name));
+  return modeOf(copier.hand.status) & FILE_TYPE.mask;
 }

@@ -1,10 +1,10 @@
 /** nix-build-shell without a terminal: commands from standard input, phases, what becomes of changes. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
-import { applet, enter, expectUntouched, failedBuild } from "./nix-builds.ts";
+import { applet, enter, expectUntouched, failedBuild, fingerprint } from "./nix-builds.ts";
 
 setDefaultTimeout(30_000);
 const build = failedBuild();
@@ -64,6 +64,22 @@ eachCaller("nix-build-shell without a terminal", (bench) => {
     const result = await enter(bench, build, bench.folder(), args);
     expect([result.stdout, result.code]).toEqual(["out\n", 4]);
     expect(result.stderr).toBe("--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+new\n");
+  });
+
+  test("a build directory of many files, copied by several threads, is all there", async () => {
+    const kept = bench.folder();
+    cpSync(`${build.kept()}/env-vars`, `${kept}/env-vars`);
+    for (let i = 0; i < 30; i++) {
+      mkdirSync(`${kept}/d${i}`);
+      for (let j = 0; j < 50; j++) writeFileSync(`${kept}/d${i}/f${j}`, `d${i}/f${j}\n`);
+    }
+    linkSync(`${kept}/d1/f1`, `${kept}/d29/link`);
+    const before = fingerprint(kept);
+    const script =
+      "set -- d*/f*; echo $#; for f; do read -r l < $f; [ $l = $f ] || echo $f $l; done; [ d1/f1 -ef d29/link ] && echo one file";
+    const result = await enter(bench, build, bench.folder(), [kept, "bash", "-c", script]);
+    expect([result.stdout, result.stderr, result.code]).toEqual(["1500\none file\n", "", 0]);
+    expect(fingerprint(kept)).toBe(before);
   });
 
   test("--keep: the copy stays, and is the caller's; it can be entered again", async () => {

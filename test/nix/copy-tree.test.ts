@@ -40,6 +40,22 @@ function listing(directory: string): string {
   return stdout.split("\n").toSorted().join("\n");
 }
 
+/** Enough for several threads: directories that are read-only and old, names of one file in two of them, large files. */
+function makeMany(from: string): void {
+  for (let i = 0; i < 40; i++) {
+    fs.mkdirSync(`${from}/d${i}`);
+    for (let j = 0; j < 50; j++) fs.writeFileSync(`${from}/d${i}/f${j}`, Buffer.alloc(3001 + i * j, `${i} ${j}`));
+  }
+  for (let i = 0; i < 10; i++) fs.linkSync(`${from}/d${i}/f${i}`, `${from}/d${39 - i}/link${i}`);
+  for (const name of ["large", "larger"]) fs.writeFileSync(`${from}/d5/${name}`, Buffer.alloc(20_000_001, name));
+  fs.writeFileSync(`${from}/sparse`, "x");
+  fs.truncateSync(`${from}/sparse`, 30 << 20);
+  for (let i = 0; i < 40; i++) {
+    if (i % 3 === 0) fs.chmodSync(`${from}/d${i}`, 0o555);
+    fs.utimesSync(`${from}/d${i}`, 1_000_000 + i, 2_000_000 + i);
+  }
+}
+
 /** Run a shell script where its mounts are its own. */
 function runWithMounts(script: string, ...args: readonly string[]) {
   return run(["unshare", "-rm", "--propagation", "private", "sh", "-c", script, "sh", ...args]);
@@ -78,6 +94,24 @@ describe("copyTree", () => {
     expect(listing(from)).toBe(before);
     expect(run(["diff", "-r", "--no-dereference", "-x", "fifo", from, to]).stdout).toBe("");
     expect(compareTrees(from, to)).toEqual([]);
+  });
+
+  test("thousands of files, by several threads, as they are", async () => {
+    const { from, to } = fresh();
+    makeMany(from);
+    const before = listing(from);
+    const { entries, bytes, skipped } = await copyTree(from, to);
+    expect(skipped).toEqual([]);
+    expect(listing(to)).toBe(before);
+    expect(listing(from)).toBe(before);
+    expect(compareTrees(from, to)).toEqual([]);
+    expect(run(["diff", "-r", "--no-dereference", from, to]).stdout).toBe("");
+    // 40 directories of 50 files, one more name for ten of those, two large files, one with holes
+    expect(entries).toBe(40 * 51 + 10 + 3);
+    expect(bytes).toBeGreaterThan(40 * 50 * 3000 + 40_000_000);
+    for (let i = 0; i < 10; i++)
+      expect(fs.statSync(`${to}/d${39 - i}/link${i}`).ino).toBe(fs.statSync(`${to}/d${i}/f${i}`).ino);
+    expect(fs.statSync(`${to}/sparse`).blocks).toBeLessThan(100);
   });
 
   test("holes stay holes", async () => {
@@ -165,6 +199,14 @@ describe("copyTree", () => {
     expect(fs.existsSync(to)).toBe(false);
     expect(attempt("skip")).toBe('[{"path":"env-vars","why":"permission denied"}]\n');
     expect(fs.readdirSync(to)).toEqual(["other"]);
+    fs.rmSync(to, { recursive: true });
+    makeMany(from); // and now in any of several threads
+    fs.chmodSync(`${from}/d38/f7`, 0);
+    fs.chmodSync(`${from}/env-vars`, 0o644);
+    expect(attempt("fail")).toBe("open d38/f7: EACCES permission denied\n");
+    expect(fs.existsSync(to)).toBe(false);
+    expect(attempt("skip")).toBe('[{"path":"d38/f7","why":"permission denied"}]\n');
+    expect(fs.existsSync(`${to}/d38/f8`)).toBe(true);
   });
 
   test("a full disk is one line, and leaves nothing", () => {
@@ -175,26 +217,30 @@ describe("copyTree", () => {
     const program = `const { copyTree } = await import(${JSON.stringify(module)});
       const [from, to] = process.argv.slice(-2);
       await copyTree(from, to + "/copy").then(() => console.log("done"), (e) => console.log(e.message, "|", e.hint));`;
-    const script = 'mount -t tmpfs -o size=1m none "$1" && "$2" -e "$3" "$4" "$1" && ls "$1" && echo end';
-    const { stdout, stderr } = runWithMounts(script, to, process.execPath, program, from);
-    expect(stderr).toBe("");
-    expect(stdout).toMatch(/^copy .*\/from to .*\/copy: disk full \| set TMPDIR .*\nend\n$/);
+    const attempt = (size: string) => {
+      const script = 'mount -t tmpfs -o "size=$5" none "$1" && "$2" -e "$3" "$4" "$1" && ls "$1" && echo end';
+      const { stdout, stderr } = runWithMounts(script, to, process.execPath, program, from, size);
+      expect(stderr).toBe("");
+      expect(stdout).toMatch(/^copy .*\/from to .*\/copy: disk full \| set TMPDIR .*\nend\n$/);
+    };
+    attempt("1m");
+    makeMany(from); // and now in any of several threads
+    for (const size of ["6m", "9m", "20m"]) attempt(size);
   });
 
-  test("an abort removes the partial copy", async () => {
+  test.each([0, 1500])("an abort behind %i entries removes the partial copy", async (least) => {
     const { from, to } = fresh();
-    for (let i = 0; i < 3000; i++) fs.writeFileSync(`${from}/${i}`, "x".repeat(5000));
+    for (let i = 0; i < 6000; i++) fs.writeFileSync(`${from}/${i}`, "x".repeat(5000));
     const controller = new AbortController();
     const reports: number[] = [];
-    const copying = copyTree(from, to, {
+    const failure: unknown = await copyTree(from, to, {
       signal: controller.signal,
       progress: ({ entries }) => {
         reports.push(entries);
-        controller.abort(new Error("stopped by the test"));
+        if (entries > least) controller.abort(new Error("stopped by the test"));
       },
-    });
-    expect(copying).rejects.toThrow("stopped by the test");
-    await copying.catch(() => undefined);
+    }).catch((error: unknown) => error);
+    expect(String(failure)).toContain("stopped by the test");
     expect(fs.existsSync(to)).toBe(false);
     expect(reports[0]).toBeGreaterThan(0);
   });

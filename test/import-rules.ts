@@ -89,7 +89,8 @@ export const ROOMS: readonly Room[] = [
   { name: "host", files: ["src/host.ts"], rooms: [...WORDS, "defaults", "tables", "libc"], ...EFFECTS },
   { name: "rootfs", files: ["src/rootfs/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
   { name: "image", files: ["src/image/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
-  { name: "nix", files: ["src/nix/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
+  { name: "sessions", files: ["src/sessions/"], rooms: [...WORDS, "tables", "libc"], ...EFFECTS },
+  { name: "nix", files: ["src/nix/"], rooms: [...WORDS, "tables", "libc", "sessions"], ...EFFECTS },
   { name: "cgroups", files: ["src/cgroups/"], rooms: [...WORDS, "tables", "libc", "resources"], ...EFFECTS },
   { name: "judge", files: ["src/judge/"], rooms: [...WORDS, "plan", "launch", "resources"], ...EFFECTS },
 
@@ -121,7 +122,7 @@ export const ROOMS: readonly Room[] = [
     rooms: [
       ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "resources"],
       ...["namespaces", "plan", "launch", "running", "selftest", "host", "rootfs", "image", "nix", "cgroups", "judge"],
-      "doctor",
+      ...["doctor", "sessions"],
     ],
     ...COMMANDS,
   },

@@ -57,7 +57,7 @@ export async function start(
     if (state !== undefined || options.parent !== undefined) return launch(made, self, { ...options, state });
     return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], options);
   } catch (error) {
-    (await import("../nix/remove-tree.ts")).removeTree(directory);
+    (await import("../sessions/remove-tree.ts")).removeTree(directory);
     throw error;
   }
 }

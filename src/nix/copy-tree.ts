@@ -32,7 +32,7 @@ import {
   userOf,
 } from "../libc/walk.ts";
 import { BUFFER_SIZE, copyAttributes, copyData } from "./copy-file.ts";
-import { removeTree } from "./remove-tree.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
 
 /** What has been copied so far: entries of every type, and bytes of file data. */
 export interface CopyProgress {

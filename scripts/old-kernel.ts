@@ -34,6 +34,11 @@ const CHECKS: readonly Check[] = [
   ["volume", "hutch run -v /rootfs/a:/mnt:ro /rootfs /bin/cat /mnt/x", "x"],
   ["3 layers", `hutch run oci:/image3 /bin/sh -c '${TREE}'`, "z\n1"],
   ["3 layers: a removed directory made again", `hutch run oci:/image3 /bin/sh -c '${REMADE}'`, "new\n1"],
+  [
+    "a store in memory, 101 layers: a removed directory made again in a copy",
+    `export HUTCH_STORE=/mem/$USER; hutch run oci:/image100 /bin/sh -c '${REMADE}'; ls -A $HUTCH_STORE/sessions | wc -l`,
+    "new\n1\n0",
+  ],
   ["100 layers", "hutch run oci:/image100 /bin/sh -c 'ls /n | wc -l; cat /top'", "100\n99"],
   ["exit status", "hutch run /rootfs /bin/sh -c 'exit 7'; echo $?", "7"],
   ["mydocker", "mydocker run oci:/image3 /bin/sh -c 'echo $$; cat /a/z'", "1\nz"],
@@ -122,12 +127,13 @@ async function makeRoot(root: string): Promise<void> {
 /bin/busybox --install -s /bin
 export PATH=/usr/bin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t cgroup2 none /sys/fs/cgroup
+mkdir /mem; mount -t tmpfs -o mode=1777 mem /mem
 chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user
 ip link set lo up
 echo "KERNEL $(uname -r)"
 echo "AS root"; USER=root HOME=/root HUTCH_STORE=/var/lib/hutch sh /checks
 chown -R 1000:1000 /rootfs
-echo "AS user"; HUTCH_STORE=/home/user/store su user -c "sh /checks"
+echo "AS user"; USER=user HUTCH_STORE=/home/user/store su user -c "sh /checks"
 echo FINISHED
 poweroff -f
 `,

@@ -33,7 +33,7 @@ export const inRanges: Command = {
         for (; downloaded <= index; downloaded++)
           if ((await lines.next()).done === true) throw new HutchError("in-ranges: the layer was not downloaded");
       };
-      await serveRequest(request, { onEvent, ready });
+      await serveRequest(request, { onEvent, ready, onText: (path, content) => answer({ text: [path, content] }) });
       return 0;
     } catch (error) {
       if (!(error instanceof HutchError)) throw error;

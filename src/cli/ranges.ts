@@ -39,6 +39,16 @@ export function removeRanged({ uid }: ImageContext): RemoveRanged | undefined {
   };
 }
 
+/** Files of an image whose directories may be closed to the caller's own id: read by root of the namespace. */
+export async function readInRanges(
+  { uid }: ImageContext,
+  from: string,
+  layers: readonly string[],
+  paths: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  return await serveInRanges(ownMaps(uid, from), { op: "read", layers, paths }, from);
+}
+
 function ownMaps(uid: number, from: string): IdMaps {
   return mapsBehind({ uid, gid: rawCall("getegid") }, findRanges(uid, from));
 }
@@ -72,6 +82,7 @@ function rangesPlan(maps: IdMaps, why: string): Plan {
 
 /**
  * Have a request served. Each layer is unpacked when its download is `ready`, which is told by an empty line.
+ * Returns the texts that were asked for.
  * @throws HutchError that the namespace cannot be had for, or that came back; what `ready` rejects with
  */
 async function serveInRanges(
@@ -79,7 +90,8 @@ async function serveInRanges(
   request: RangedRequest,
   why: string,
   { onEvent, ready }: Pick<LayerOptions, "onEvent" | "ready"> = {},
-): Promise<void> {
+): Promise<ReadonlyMap<string, string>> {
+  const texts = new Map<string, string>();
   let unready: { readonly error: unknown } | undefined;
   const start = async (input: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
     const line = (text: string): void => input.enqueue(new TextEncoder().encode(`${text}\n`));
@@ -103,6 +115,7 @@ async function serveInRanges(
   for await (const line of readLines(running.stdout)) {
     const answer = JSON.parse(line) as RangedAnswer;
     if ("event" in answer) onEvent?.(answer.event);
+    else if ("text" in answer) texts.set(...answer.text);
     else
       failure = new HutchError(
         answer.error.message,
@@ -113,4 +126,5 @@ async function serveInRanges(
   if (unready !== undefined) throw unready.error;
   if (failure !== undefined) throw failure;
   if (status !== 0) throw new HutchError(`hutch in the range of ids ended with ${status}`, { from: why });
+  return texts;
 }

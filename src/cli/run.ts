@@ -62,7 +62,7 @@ export async function start(
     return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], options);
   } catch (error) {
     if (state !== undefined) (await import("../running/directory.ts")).removeEntry(state.directoryFd, state.name);
-    if (directory !== undefined) (await import("../nix/remove-tree.ts")).removeTree(directory);
+    if (directory !== undefined) (await import("../sessions/remove-tree.ts")).removeTree(directory);
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 /** ROOT of a command line, opened: what it is for the Spec, and what it has, for everything that depends on that. */
 
 import { scratchFiles } from "../defaults.ts";
-import { HutchError, UsageError } from "../errors.ts";
+import { HutchError, SystemError, UsageError } from "../errors.ts";
 import type { ProcessConfig } from "../image/config.ts";
 import { RegistryError } from "../image/registry-error.ts";
 import { pathStatus, readTextInside } from "../libc/files.ts";
@@ -75,6 +75,25 @@ async function ranged(context: ImageContext, words: string): Promise<ImageContex
   return withRanges(context, words);
 }
 
+/** What is read of an image before it runs; files in directories that only ids of its range may enter come from there. */
+async function readable(
+  read: ShownRoot["read"],
+  context: ImageContext,
+  words: string,
+  layers: readonly string[],
+): Promise<ShownRoot["read"]> {
+  const paths = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
+  try {
+    for (const path of paths) read(path);
+    return read;
+  } catch (error) {
+    if (!(error instanceof SystemError) || error.code !== "EACCES") throw error;
+    const { readInRanges } = await import("./ranges.ts");
+    const texts = await readInRanges(context, words, layers, paths);
+    return (path) => texts.get(path) ?? read(path);
+  }
+}
+
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
 async function openImage(parsed: Parsed, word: string, readonly: boolean, rememberFor: number): Promise<ShownRoot> {
   const { resolveImage } = await import("../image/resolve.ts");
@@ -98,5 +117,7 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
   // An image may have no layer (FROM scratch, and nothing copied): its root is empty, as `scratch` is.
   const root: Root =
     lower.length === 0 ? { kind: "scratch", readonly, from: word } : { kind: "overlay", lower, readonly, from: word };
-  return { root, ...openLayers(image.layers), config: image.config, held: [image.lease.fd] };
+  const view = openLayers(image.layers);
+  const read = owned === context ? view.read : await readable(view.read, context, userns?.words ?? "", image.layers);
+  return { root, ...view, read, config: image.config, held: [image.lease.fd] };
 }

@@ -8,6 +8,7 @@ import { HutchError } from "../errors.ts";
 import type { IdMapping, IdMaps } from "../spec.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { type LayerOptions, removeByPath, unpackLayers } from "./layers.ts";
+import { openLayers } from "./layers-view.ts";
 import type { Descriptor } from "./manifest.ts";
 import type { PullEvent } from "./source.ts";
 import { makeDirectory, openStore, type Store } from "./store.ts";
@@ -38,21 +39,31 @@ export type RangedRequest =
       readonly diffIds: readonly Digest[];
       readonly limits?: LayerOptions["limits"];
     }
-  | { readonly op: "remove"; readonly paths: readonly string[] };
+  | { readonly op: "remove"; readonly paths: readonly string[] }
+  /** Texts of files by their paths inside an image, of whose layers, lowest first, these are the directories. */
+  | { readonly op: "read"; readonly layers: readonly string[]; readonly paths: readonly string[] };
 
 /** What it answers, one JSON text a line: events, and at most one error, which is the last. */
 export type RangedAnswer =
-  { readonly event: PullEvent } | { readonly error: { readonly message: string; readonly hint?: string | undefined } };
+  | { readonly event: PullEvent }
+  | { readonly text: readonly [path: string, content: string] }
+  | { readonly error: { readonly message: string; readonly hint?: string | undefined } };
 
 /** Read a request. It comes from hutch itself; this only sees that it is whole. @throws HutchError */
 export function parseRequest(text: string): RangedRequest {
-  let request: Partial<Extract<RangedRequest, { op: "unpack" }>> | { op: "remove"; paths: unknown } | null;
+  let request:
+    | Partial<Extract<RangedRequest, { op: "unpack" }>>
+    | { op: "remove"; paths: unknown }
+    | { op: "read"; layers: unknown; paths: unknown }
+    | null;
   try {
     request = JSON.parse(text) as typeof request;
   } catch {
     request = null;
   }
   if (request?.op === "remove" && Array.isArray(request.paths)) return request as RangedRequest;
+  if (request?.op === "read" && Array.isArray(request.layers) && Array.isArray(request.paths))
+    return request as RangedRequest;
   if (request?.op === "unpack" && Array.isArray(request.descriptors) && request.diffIds?.every(isDigest) === true)
     return request as RangedRequest;
   throw new HutchError("in-ranges: no request of hutch's");
@@ -61,10 +72,19 @@ export function parseRequest(text: string): RangedRequest {
 /** The work of a process that is root of the namespace. */
 export async function serveRequest(
   request: RangedRequest,
-  { onEvent, ready }: Pick<LayerOptions, "onEvent" | "ready">,
+  {
+    onEvent,
+    ready,
+    onText,
+  }: Pick<LayerOptions, "onEvent" | "ready"> & { readonly onText?: (path: string, content: string) => void },
 ): Promise<void> {
   if (request.op === "remove") {
     for (const path of request.paths) removeByPath(path);
+    return;
+  }
+  if (request.op === "read") {
+    const view = openLayers(request.layers);
+    for (const path of request.paths) onText?.(path, view.read(path));
     return;
   }
   const { root, layers, descriptors, diffIds, limits } = request;

@@ -45,7 +45,7 @@ import {
   refuse,
   type Skipped,
 } from "./copy-entry.ts";
-import { removeTree } from "./remove-tree.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
 
 /** What has been copied so far: entries of every type, and bytes of file data. */
 export interface CopyProgress {

@@ -13,7 +13,7 @@ import { copyFileSync, lstatSync, mkdtempSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { HutchError } from "../errors.ts";
 import { type Derivation, outputPaths, parseDerivation } from "./derivation.ts";
-import { removeTree } from "./remove-tree.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
 import { formatBase32, onHost, type Store } from "./store-path.ts";
 import type { PathInfo, ReferenceGraph } from "./structured-attributes.ts";
 

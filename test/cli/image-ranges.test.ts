@@ -89,6 +89,32 @@ eachCaller("images with a range of ids", (bench) => {
     expectFailure(failed, 125, `${registry.host}/test`, "403");
   });
 
+  test.if(canBind)("names are read in directories that only the image's ids may enter (needs root)", async () => {
+    const folder = bench.folder();
+    const closed = imageOf([
+      layerOf(
+        tar(
+          dir("etc", { uid: 1000, gid: 1000, mode: 0o700 }),
+          file("etc/passwd", "ada:x:1234:1234::/home/ada:/bin/sh\n", { uid: 1000, mode: 0o600 }),
+        ),
+      ),
+    ]);
+    writeLayout(`${folder}/lay`, closed, "box");
+    const words = [
+      "-u",
+      "ada",
+      ...BUSYBOX,
+      `oci:${folder}/lay:box`,
+      "busybox",
+      "sh",
+      "-c",
+      "busybox id -u; echo $HOME",
+    ];
+    const result = await ranged(folder, "nobody:300000:65536\n", ["run", "--userns", "auto", ...words]);
+    expectSuccess(result, "1234\n/home/ada\n");
+    expectSuccess(await ranged(folder, "nobody:300000:65536\n", ["prune", "--all"]), /freed /);
+  });
+
   test.if(canBind)("an id beyond the range is one line that says so (needs root to set /etc/subuid)", async () => {
     const folder = bench.folder();
     writeLayout(`${folder}/lay`, image, "box");

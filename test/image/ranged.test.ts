@@ -8,13 +8,24 @@ const digest = `sha256:${"0".repeat(64)}`;
 
 test.each([
   ["removal", { op: "remove", paths: ["/a"] }],
+  ["reading", { op: "read", layers: ["/a"], paths: ["/etc/passwd"] }],
   ["unpacking", { op: "unpack", root: "/s", layers: "/s/ranges/x", descriptors: [], diffIds: [digest] }],
 ])("a request is read as it was written: %s", (_, request) => {
   expect(parseRequest(JSON.stringify(request)) as unknown).toEqual(request);
 });
 
 test.each([
-  ...["", "{", "null", "7", "{}", '{"op":"remove"}', '{"op":"remove","paths":"/a"}', '{"op":"unpack"}'],
+  ...[
+    "",
+    "{",
+    "null",
+    "7",
+    "{}",
+    '{"op":"remove"}',
+    '{"op":"remove","paths":"/a"}',
+    '{"op":"unpack"}',
+    '{"op":"read","paths":[]}',
+  ],
   '{"op":"unpack","descriptors":[],"diffIds":["x"]}',
 ])("%j is none", (text) => {
   expect(() => parseRequest(text)).toThrow(HutchError);

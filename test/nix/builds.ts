@@ -6,7 +6,7 @@
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { parseKeptOutput } from "../../src/nix/kept-output.ts";
-import { removeTree } from "../../src/nix/remove-tree.ts";
+import { removeTree } from "../../src/sessions/remove-tree.ts";
 import { nixStore, type Store } from "../../src/nix/store-path.ts";
 
 const FIXTURE = `${import.meta.dir}/fixture`;

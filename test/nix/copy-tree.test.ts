@@ -5,7 +5,7 @@ import { encodeBytes } from "../../src/bytes.ts";
 import { rawCall } from "../../src/libc/call.ts";
 import { copyTree } from "../../src/nix/copy-tree.ts";
 import { compareTrees, formatChanges, formatPatch, isBuildProduct } from "../../src/nix/kept-diff.ts";
-import { removeTree } from "../../src/nix/remove-tree.ts";
+import { removeTree } from "../../src/sessions/remove-tree.ts";
 import { needProgram, run } from "./builds.ts";
 
 let top = "";
@@ -277,7 +277,7 @@ describe("removeTree", () => {
     fs.mkdirSync(`${from}/mounted`);
     fs.mkdirSync(to);
     fs.writeFileSync(`${to}/precious`, "x");
-    const module = `${import.meta.dir}/../../src/nix/remove-tree.ts`;
+    const module = `${import.meta.dir}/../../src/sessions/remove-tree.ts`;
     const program = `const { removeTree } = await import(${JSON.stringify(module)});
       try { removeTree(process.argv.at(-1)); console.log("removed"); } catch (e) { console.log(e.message); }`;
     const script = 'mount --bind "$1" "$2/mounted" && "$3" -e "$4" "$2"';

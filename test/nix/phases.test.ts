@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { envVar, formatEnvVars } from "../../src/nix/env-vars.ts";
 import { greeting, keptDiffFunction, shellStartup, type ShellFacts } from "../../src/nix/phases.ts";
-import { removeTree } from "../../src/nix/remove-tree.ts";
+import { removeTree } from "../../src/sessions/remove-tree.ts";
 import { needProgram, run } from "./builds.ts";
 
 // The shell text runs under this machine's bash with the fixture's small stdenv; no sandbox is needed for that.

@@ -1,6 +1,7 @@
 /**
- * The directory on the host that holds a session's copy of the build directory. It is a directory and no tmpfs of the
- * sandbox, because a build directory may be larger than the memory; so somebody has to remove it:
+ * A directory on the host for one sandbox: the copy of a build directory, or a writable layer. It is a directory and no
+ * tmpfs of the sandbox, because a build may be larger than the memory, or memory cannot hold what a layer must; so
+ * somebody has to remove it:
  *
  * - hutch itself when copying or starting fails;
  * - the process that outlives the sandbox (launch/afterwards.ts), whatever ended that;

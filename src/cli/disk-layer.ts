@@ -54,13 +54,18 @@ export function makeDiskLayer(spec: Spec, host: HostFacts): string | undefined {
   if (parent === undefined || owner === undefined) return undefined;
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
-  for (const path of [`${directory}/upper`, `${directory}/work`]) {
-    mkdirSync(path);
-    chmodSync(path, 0o755); // whatever the umask
-    if (host.root) chownSync(path, owner.uid, owner.gid);
+  try {
+    for (const path of [`${directory}/upper`, `${directory}/work`]) {
+      mkdirSync(path);
+      chmodSync(path, 0o755); // whatever the umask
+      if (host.root) chownSync(path, owner.uid, owner.gid);
+    }
+    if (host.root) chownSync(directory, owner.uid, owner.gid);
+    return directory;
+  } catch (error) {
+    removeTree(directory);
+    throw error;
   }
-  if (host.root) chownSync(directory, owner.uid, owner.gid);
-  return directory;
 }
 
 /** Remove what sandboxes left whose hutch was killed. */

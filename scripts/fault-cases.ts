@@ -144,8 +144,14 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
     { ...run("ps", []), argv: [hutch, "ps"], fails: [1], beside },
     { ...run("kill", []), argv: [hutch, "kill", "--signal", "WINCH", "other"], fails: [1, 2], beside },
     { ...run("exec", []), argv: [hutch, "exec", "-e", "A=b", "other", "sh", "-c", SHOW], beside },
-    { ...run("selftest", []), argv: [hutch, "selftest", "--format", "json"], fails: [1, 2], every: 40 },
-    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], every: 10 },
+    {
+      ...run("selftest", []),
+      argv: [hutch, "selftest", "--format", "json"],
+      fails: [1, 2],
+      next: [hutch, "doctor"],
+      every: 40,
+    },
+    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], every: 10 },
     ...nixCases(folder, join(base, "nix-build-shell"), common),
     {
       ...run("disk", [], { next: [hutch, "prune"] }),

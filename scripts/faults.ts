@@ -83,12 +83,15 @@ const HANGS_MS = 30_000;
 
 /** What is the same in every run of what a sandboxed program shows of its sandbox: lines of /proc files. */
 export function lasting(text: string): string {
-  const lines = text.split("\n").flatMap((line) => {
-    if (/^\d+ \d+ \d+:\d+ /.test(line)) return [line.split(" ").slice(3, 6).join(" ")]; // mountinfo
-    if (/^(voluntary|nonvoluntary|Vm|Rss|Huge|Core|Threads|Pid|Tgid|NS|Mems|Cpus|SigQ|THP|untag|x86|Spec)/.test(line))
-      return [];
-    return [line.replace(/hutch-build-[-\w]+/, "hutch-build").replace(/^PPid:.*/, "PPid:")];
-  });
+  const lines = text
+    .replaceAll(/hutch-build-[-\w]+/g, "hutch-build")
+    .split("\n")
+    .flatMap((line) => {
+      if (/^\d+ \d+ \d+:\d+ /.test(line)) return [line.split(" ").slice(3, 6).join(" ")]; // mountinfo
+      if (/^(voluntary|nonvoluntary|Vm|Rss|Huge|Core|Threads|Pid|Tgid|NS|Mems|Cpus|SigQ|THP|untag|x86|Spec)/.test(line))
+        return [];
+      return [line.replace(/^PPid:.*/, "PPid:")];
+    });
   return lines.join("\n");
 }
 

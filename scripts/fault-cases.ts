@@ -150,8 +150,9 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
       fails: [1, 2],
       next: [hutch, "doctor"],
       every: 40,
+      reports: true,
     },
-    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], every: 10 },
+    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], every: 10, reports: true },
     ...nixCases(folder, join(base, "nix-build-shell"), common),
     {
       ...run("disk", [], { next: [hutch, "prune"] }),

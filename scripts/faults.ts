@@ -46,6 +46,8 @@ export interface FaultCase {
   readonly beside?: readonly string[];
   /** A directory that a successful run makes, removed before the next. */
   readonly fresh?: string;
+  /** Whether an error may be told as a finding of the report on stdout. */
+  readonly reports?: boolean;
   /** Every how manyth call is enough by hand; all when not given. */
   readonly every?: number;
   /** The file that `--json` names. */
@@ -182,6 +184,7 @@ function judge(
   seen: Seen,
 ): string | "as it was" | undefined {
   if (seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr) return "as it was";
+  if (one.reports === true && [0, 1].includes(seen.code) && seen.stdout.includes(error)) return undefined;
   if (!one.fails.includes(seen.code) && !(unknowing && seen.code === 125))
     return `exit code ${seen.code}: ${seen.stderr}${difference(seen.stdout, plain.stdout)}`;
   if (/^write\((1|2),/.test(line) && seen.stderr === "") return undefined;

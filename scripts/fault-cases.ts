@@ -83,6 +83,7 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
     '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_ERRNO"}]}',
   );
   const json = join(folder, "json");
+  makeBuild(folder);
   const all = Bun.spawnSync(["chown", "-R", `${uid}:${uid}`, folder]);
   if (all.exitCode !== 0) throw new Error(all.stderr.toString());
   chownSync(folder, uid, uid);
@@ -143,11 +144,60 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
     { ...run("ps", []), argv: [hutch, "ps"], fails: [1], beside },
     { ...run("kill", []), argv: [hutch, "kill", "--signal", "WINCH", "other"], fails: [1, 2], beside },
     { ...run("exec", []), argv: [hutch, "exec", "-e", "A=b", "other", "sh", "-c", SHOW], beside },
-    { ...run("selftest", []), argv: [hutch, "selftest", "--format", "json"], fails: [1, 2], every: 40 },
-    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], every: 10 },
+    {
+      ...run("selftest", []),
+      argv: [hutch, "selftest", "--format", "json"],
+      fails: [1, 2],
+      next: [hutch, "doctor"],
+      every: 40,
+      reports: true,
+    },
+    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], every: 10, reports: true },
+    ...nixCases(folder, join(base, "nix-build-shell"), common),
     {
       ...run("disk", [], { next: [hutch, "prune"] }),
       argv: ["setarch", "--uname-2.6", hutch, "run", tree, "sh", "-c", SHOW],
     },
+  ];
+}
+
+const SHELL = "/nix/store/11111111111111111111111111111111-sh/bin";
+
+/** A failed build without Nix: a store with a shell of busybox, and a kept directory. */
+function makeBuild(folder: string): void {
+  const [bin, kept] = [join(folder, "nix", SHELL), join(folder, "nix-build-x.drv-0")];
+  mkdirSync(bin, { recursive: true });
+  mkdirSync(join(kept, "x"), { recursive: true });
+  copyFileSync("/bin/busybox", join(bin, "sh"));
+  for (const name of ["cat", "ls", "wc", "env"]) symlinkSync("sh", join(bin, name));
+  // What busybox lacks of bash: declare.
+  const shell = `#!${SHELL}/sh\ndeclare() { shift; export "$@"; }\nscript=$2\nshift 3\neval "$script"\n`;
+  writeFileSync(join(bin, "bash"), shell, { mode: 0o755 });
+  const variables = {
+    NIX_BUILD_TOP: "/build",
+    PWD: "/build",
+    PATH: SHELL,
+    SHELL: `${SHELL}/bash`,
+    out: `${SHELL}-out`,
+  };
+  const lines = Object.entries(variables).map(([name, value]) => `declare -x ${name}="${value}"\n`);
+  writeFileSync(join(kept, "env-vars"), lines.join(""));
+  writeFileSync(join(kept, "x/file"), "text\n");
+  symlinkSync("file", join(kept, "x/link"));
+}
+
+function nixCases(
+  folder: string,
+  applet: string,
+  common: Pick<FaultCase, "env" | "fails" | "folders">,
+): readonly FaultCase[] {
+  const [kept, keep] = [join(folder, "nix-build-x.drv-0"), join(folder, "data/kept")];
+  const words = [applet, "--store", join(folder, "nix")];
+  const command = [kept, "--", "sh", "-c", `${SHOW}; cat x/link; echo new > x/new`];
+  const folders = [...common.folders, kept, join(folder, "nix")];
+  const next = [...words, kept, "--", "sh", "-c", ":"];
+  return [
+    { ...common, name: "nix", argv: [...words, ...command], folders, next },
+    { ...common, name: "nix-keep", argv: [...words, "--diff", "--keep", keep, ...command], folders, next, fresh: keep },
   ];
 }

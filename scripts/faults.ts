@@ -44,6 +44,10 @@ export interface FaultCase {
   readonly next?: readonly string[];
   /** What runs meanwhile, as the same caller, and says a line when it is ready. */
   readonly beside?: readonly string[];
+  /** A directory that a successful run makes, removed before the next. */
+  readonly fresh?: string;
+  /** Whether an error may be told as a finding of the report on stdout. */
+  readonly reports?: boolean;
   /** Every how manyth call is enough by hand; all when not given. */
   readonly every?: number;
   /** The file that `--json` names. */
@@ -81,12 +85,15 @@ const HANGS_MS = 30_000;
 
 /** What is the same in every run of what a sandboxed program shows of its sandbox: lines of /proc files. */
 export function lasting(text: string): string {
-  const lines = text.split("\n").flatMap((line) => {
-    if (/^\d+ \d+ \d+:\d+ /.test(line)) return [line.split(" ").slice(3, 6).join(" ")]; // mountinfo
-    if (/^(voluntary|nonvoluntary|Vm|Rss|Huge|Core|Threads|Pid|Tgid|NS|Mems|Cpus|SigQ|THP|untag|x86|Spec)/.test(line))
-      return [];
-    return [line];
-  });
+  const lines = text
+    .replaceAll(/hutch-build-[-\w]+/g, "hutch-build")
+    .split("\n")
+    .flatMap((line) => {
+      if (/^\d+ \d+ \d+:\d+ /.test(line)) return [line.split(" ").slice(3, 6).join(" ")]; // mountinfo
+      if (/^(voluntary|nonvoluntary|Vm|Rss|Huge|Core|Threads|Pid|Tgid|NS|Mems|Cpus|SigQ|THP|untag|x86|Spec)/.test(line))
+        return [];
+      return [line.replace(/^PPid:.*/, "PPid:")];
+    });
   return lines.join("\n");
 }
 
@@ -145,6 +152,7 @@ async function nobodyLeft(known: readonly number[]): Promise<boolean> {
 
 async function once(one: FaultCase, by: readonly string[], log: string, inject?: string): Promise<Seen> {
   if (one.json !== undefined) rmSync(one.json, { force: true });
+  if (one.fresh !== undefined) rmSync(one.fresh, { recursive: true, force: true });
   const injection = inject === undefined ? [] : ["-e", `inject=${inject}`];
   const filter = `trace=${Object.keys(ERRORS).join(",")}`;
   const strace = ["strace", "-qq", "-s", "64", "-o", log, "-e", filter, ...injection, "--"];
@@ -176,6 +184,7 @@ function judge(
   seen: Seen,
 ): string | "as it was" | undefined {
   if (seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr) return "as it was";
+  if (one.reports === true && [0, 1].includes(seen.code) && seen.stdout.includes(error)) return undefined;
   if (!one.fails.includes(seen.code) && !(unknowing && seen.code === 125))
     return `exit code ${seen.code}: ${seen.stderr}${difference(seen.stdout, plain.stdout)}`;
   if (/^write\((1|2),/.test(line) && seen.stderr === "") return undefined;
@@ -183,7 +192,8 @@ function judge(
   // After the program's end standard error is no longer hutch's: the JSON tells, or, without a command line, the code.
   if (seen.stderr === "" && one.json !== undefined && (inJson || unknowing)) return undefined;
   if (!/^[^\n]+\n$/.test(seen.stderr)) return `not one line: ${seen.stderr}`;
-  if (seen.stderr.includes("internal error") || !seen.stderr.includes(error)) return `message: ${seen.stderr}`;
+  const named = seen.stderr.includes(error) || (error === "ENOSPC" && seen.stderr.includes("disk full"));
+  if (seen.stderr.includes("internal error") || !named) return `message: ${seen.stderr}`;
   if (one.json === undefined || inJson || unknowing) return undefined;
   return /^(openat\(.*json|fcntl)/.test(line) ? undefined : `no error in the JSON: ${seen.json}`;
 }
@@ -228,7 +238,9 @@ function watch({ folders }: FaultCase): { readonly left: () => Promise<string> }
       if (mounts() !== before.mounts) return " leaves a mount";
       const trees = folders.map(tree);
       const more = trees.flatMap((names, index) => less(names, before.trees[index]));
-      const gone = before.trees.flatMap((names, index) => less(names, trees[index]));
+      const gone = before.trees
+        .flatMap((names, index) => less(names, trees[index]))
+        .filter((name) => !name.startsWith("kept"));
       return more.length + gone.length === 0 ? "" : ` leaves ${more.join(" ")}, removes ${gone.join(" ")}`;
     },
   };
@@ -250,7 +262,8 @@ export async function sweep(
   await using _beside = await startBeside(one, by);
   await after(one, by); // what it makes once and for all is there before
   const [plain, again] = [await once(one, by, log), await once(one, by, log)];
-  const watched = watch(one);
+  const watched = watch(one); // what `fresh` names is there now, and may be
+
   const wrong: string[] = [];
   const counts = { failed: 0, tolerated: 0, killed: 0, missed: 0 };
   if (plain.code !== again.code || plain.stdout !== again.stdout || plain.stderr !== again.stderr)

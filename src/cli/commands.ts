@@ -42,6 +42,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     passesStatus: false,
     load: async () => (await import("./selftest.ts")).selftest,
   },
+  seccomp: {
+    summary: "check a seccomp profile, and decide calls by it",
+    passesStatus: false,
+    load: async () => (await import("./seccomp.ts")).seccomp,
+  },
   pull: {
     summary: "bring images into the store",
     passesStatus: false,

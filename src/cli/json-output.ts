@@ -3,7 +3,7 @@
 import { encodeBytes } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { formatOutcome } from "../launch/outcome.ts";
-import { call, rawCall, systemError } from "../libc/call.ts";
+import { asSystemError, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
 import { last, type Parsed } from "./options.ts";
@@ -42,7 +42,8 @@ function aside(parsed: Parsed, descriptor: number, close: boolean): number {
 export async function reportingTo(output: number, action: () => Promise<number>): Promise<number> {
   try {
     return await action();
-  } catch (error) {
+  } catch (thrown) {
+    const error = asSystemError(thrown);
     writeAll(output, encodeBytes(formatOutcome(error instanceof Error ? error : new Error(String(error)))));
     throw error;
   }

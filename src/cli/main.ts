@@ -1,6 +1,7 @@
 /** From argv to a command: which applet this is, which command is meant, and what becomes of its errors. */
 
 import { EXIT, HutchError, SystemError, UsageError } from "../errors.ts";
+import { asSystemError } from "../libc/call.ts";
 import { APPLETS, COMMANDS } from "./commands.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
@@ -43,7 +44,8 @@ export async function main(): Promise<number> {
       throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
     }
     return await (await entry.load()).main(rest, { ...self, label });
-  } catch (error) {
+  } catch (thrown) {
+    const error = asSystemError(thrown);
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
     const code = await reportError(error, label);

@@ -137,7 +137,8 @@ function checkOutside(directory: string, { source, store }: Session, from: strin
 function realPath(path: string): string {
   try {
     return decodeBytes(realpathSync(fsPath(path), "buffer"));
-  } catch {
+  } catch (error) {
+    if (["EIO", "EMFILE", "ENFILE", "ENOMEM"].includes(String((error as { code?: unknown }).code))) throw error;
     return path; // said when it is used
   }
 }

@@ -81,18 +81,22 @@ async function readCompiled({ value, words }: Occurrence): Promise<Uint8Array> {
   });
 }
 
-/** A profile in the JSON of OCI, docker or podman, compiled for this machine. */
-async function readProfile({ value, words }: Occurrence, capabilities: readonly string[]): Promise<Filter> {
-  const descriptor = openForReading(value);
+/** A profile's text. @throws SystemError with the user's words */
+export function profileText(path: string, from: string): string {
+  const descriptor = openForReading(path);
   if (descriptor < 0) {
-    throw systemError(`read ${value}`, -descriptor, { from: words, hint: "--seccomp takes a JSON file, or none" });
+    throw systemError(`read ${path}`, -descriptor, { from, hint: "a profile is a JSON file" });
   }
-  let text: string;
   try {
-    text = new TextDecoder().decode(readAll(descriptor, MOST_BYTES));
+    return new TextDecoder().decode(readAll(descriptor, MOST_BYTES));
   } finally {
     closeDescriptor(descriptor);
   }
+}
+
+/** A profile in the JSON of OCI, docker or podman, compiled for this machine. */
+async function readProfile({ value, words }: Occurrence, capabilities: readonly string[]): Promise<Filter> {
+  const text = profileText(value, words);
   const { compileSeccomp } = await import("../process/seccomp.ts");
   const { checkProfile, parseSeccompJson } = await import("../process/seccomp-profile.ts");
   const { ACTIONS } = await import("../process/seccomp-actions.ts");
@@ -112,7 +116,8 @@ function isUsefulFlag(flag: string): flag is SeccompFlag {
   return flag === "SECCOMP_FILTER_FLAG_LOG" || flag === "SECCOMP_FILTER_FLAG_SPEC_ALLOW";
 }
 
-function kernelVersion(): readonly [major: number, minor: number] {
+/** @throws HutchError when /proc does not tell it */
+export function kernelVersion(): readonly [major: number, minor: number] {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(readText("/proc/sys/kernel/osrelease") ?? "") ?? [];
   if (major === undefined || minor === undefined) throw new HutchError("the kernel's version cannot be read");
   return [Number(major), Number(minor)];

@@ -1,7 +1,8 @@
 /** `hutch selftest`: attacks against this machine and profile, each tried by a program inside: what was seen, and what should be. */
 
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
 import { join } from "node:path";
 import type { ArgsDef } from "citty";
 import { HutchError, UsageError } from "../errors.ts";
@@ -91,7 +92,8 @@ function formatFindings(
 
 /** Plant the bait, run every attack in a sandbox of its own, take everything away again. */
 async function tryAll(self: Self, options: readonly string[]): Promise<readonly Finding[]> {
-  const folder = mkdtempSync(join(tmpdir(), "hutch-selftest-"));
+  removeOldSessions(tmpdir());
+  const folder = makeSessionDirectory(tmpdir());
   const abstractName = `hutch-selftest-${process.pid}`;
   const socket = { data: () => {} };
   const abstract = Bun.listen({ unix: `\0${abstractName}`, socket });

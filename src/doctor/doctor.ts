@@ -16,14 +16,14 @@ import { userNamespaceFindings } from "./users.ts";
 
 /**
  * Try everything. Nothing is left behind: what is tried happens in processes that end, beside an empty directory in the
- * temporary directory that is removed.
+ * temporary directory: the caller's to be removed, or one that is.
  */
-export async function doctor(): Promise<Report> {
+export async function doctor(given?: string): Promise<Report> {
   const ids = { uid: rawCall("geteuid"), gid: rawCall("getegid") };
   const root = ids.uid === 0 && /^\s*0\s+0\s+4294967295\s*$/.test(readText("/proc/self/uid_map") ?? "");
   const memory = await attempt(memoryExecutor, []);
   const executor = memory === undefined ? memoryExecutor : fileExecutor;
-  const directory = emptyDirectory();
+  const directory = given ?? emptyDirectory();
   try {
     const capabilities = capabilitiesFinding(root);
     const lacking = capabilities.status === "no" ? capabilities : undefined;
@@ -60,7 +60,7 @@ export async function doctor(): Promise<Report> {
     const kernel = (readText("/proc/sys/kernel/osrelease") ?? "").trim();
     return { works, kernel, arch: ARCH, uid: ids.uid, findings };
   } finally {
-    rmdirSync(directory);
+    if (given === undefined) rmdirSync(directory);
   }
 }
 

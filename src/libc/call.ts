@@ -8,7 +8,7 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { encodeBytes } from "../bytes.ts";
 import { HutchError, SystemError } from "../errors.ts";
-import { errnoText } from "./errno.ts";
+import { errnoNumber, errnoText } from "./errno.ts";
 import { type Arch, SYSCALLS, type SyscallName } from "./syscalls.ts";
 
 /** What a system call takes: a number, a path or other string (passed as NUL-terminated bytes), a buffer, or NULL. */
@@ -88,6 +88,18 @@ export function call(name: SyscallName, ...args: Argument[]): number {
 export function systemError(what: string, errno: number, detail: { from?: string; hint?: string } = {}): SystemError {
   const { name, meaning } = errnoText(errno);
   return new SystemError(what, errno, name, meaning, detail);
+}
+
+/**
+ * An error of node's own (mkdir, open, spawn, …) as the SystemError that a call of ours would have thrown; anything else
+ * as it is.
+ */
+export function asSystemError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof HutchError) return error;
+  const { code, syscall, path } = error as { code?: unknown; syscall?: unknown; path?: unknown };
+  const errno = typeof code === "string" ? errnoNumber(code) : undefined;
+  if (errno === undefined || typeof syscall !== "string") return error;
+  return systemError(typeof path === "string" ? `${syscall} ${path}` : syscall, errno);
 }
 
 function describe(args: Argument[]): string {

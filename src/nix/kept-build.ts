@@ -6,6 +6,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { decodeBytes, fsPath } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
+import { pathStatus } from "../libc/files.ts";
 import { buildFacts, type BuildFacts, type EnvVar, parseEnvVars } from "./env-vars.ts";
 import { onHost, parseStorePath, type Store } from "./store-path.ts";
 
@@ -100,11 +101,8 @@ function isLink(path: string): boolean {
 }
 
 function isDirectory(path: string): boolean {
-  try {
-    return statSync(fsPath(path)).isDirectory();
-  } catch {
-    return false;
-  }
+  const found = pathStatus(path);
+  return typeof found !== "number" && found.kind === "directory";
 }
 
 function envVarsState(directory: string, given: string): EnvVarsState {

@@ -100,9 +100,8 @@ export function compileSeccomp(profile: unknown, target: SeccompTarget): Uint8Ar
 /** Which rules hold here, by number of the call, the most restrictive first; equal ones in the profile's order. */
 function rulesByNumber(rules: readonly Rule[], target: SeccompTarget): ReadonlyMap<number, readonly CallRule[]> {
   const numbers = syscallNumbers(target.arch);
-  const held = new Set(target.capabilities.map(capabilityName));
   const byNumber = new Map<number, CallRule[]>();
-  for (const rule of rules.filter((candidate) => isIncluded(candidate, target, held))) {
+  for (const rule of rules.filter((candidate) => isRuleInForce(candidate, target))) {
     const alternatives = splitRepeated(rule.conditions).map((conditions) => ({ action: rule.action, conditions }));
     for (const name of rule.names) {
       const number = numbers.get(name);
@@ -118,8 +117,12 @@ function rulesByNumber(rules: readonly Rule[], target: SeccompTarget): ReadonlyM
   return byNumber;
 }
 
-/** `includes` needs all that it lists, `excludes` takes the rule away for any one of what it lists (docker's reading). */
-function isIncluded({ includes, excludes }: Rule, target: SeccompTarget, held: ReadonlySet<string>): boolean {
+/**
+ * Whether a rule holds for a program: `includes` needs all that it lists, `excludes` takes the rule away for any one of
+ * what it lists (docker's reading).
+ */
+export function isRuleInForce({ includes, excludes }: Rule, target: SeccompTarget): boolean {
+  const held = new Set(target.capabilities.map(capabilityName));
   const { go } = ARCHITECTURES[target.arch];
   const isNewer = ({ minKernel }: RuleFilter) => {
     const [major = 0, minor = 0] = (minKernel ?? "").split(".").map(Number);

@@ -60,17 +60,22 @@ export function checkName(name: string, from: string): void {
     throw new UsageError(`${JSON.stringify(name)} is not a name`, { from, hint: "letters, digits, dots, hyphens" });
 }
 
-/** Names of all entries, in order. */
+/** Names of all entries, in order. @throws SystemError */
 export function entryNames({ path }: Directory): readonly string[] {
   const names = directoryNames(path);
-  return typeof names === "number" ? [] : names.filter((name) => !name.startsWith(".")).toSorted();
+  if (typeof names === "number") throw systemError(`read ${path}`, -names);
+  return names.filter((name) => !name.startsWith(".")).toSorted();
 }
 
-/** An entry's content when its launcher lives; a stale one is removed. undefined when there is none (any more). */
-export function readEntry({ fd: directory }: Directory, name: string): Uint8Array | undefined {
+/**
+ * An entry's content when its launcher lives; a stale one is removed. undefined when there is none (any more).
+ * @throws SystemError when that cannot be told
+ */
+export function readEntry({ fd: directory, path }: Directory, name: string): Uint8Array | undefined {
   const flags = c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK | c.openFlags[ARCH].O_NOFOLLOW;
   const fd = rawCall("openat", directory, name, flags);
-  if (fd < 0) return undefined;
+  if (isErrno(fd, "ENOENT")) return undefined;
+  if (fd < 0) throw systemError(`open ${name} in ${path}`, -fd);
   try {
     if (isLocked(fd)) return readAll(fd, 1 << 22);
     rawCall("unlinkat", directory, name, 0);
@@ -81,7 +86,9 @@ export function readEntry({ fd: directory }: Directory, name: string): Uint8Arra
 }
 
 function isLocked(fd: number): boolean {
-  return isErrno(rawCall("flock", fd, c.LOCK_SH | c.LOCK_NB), "EAGAIN");
+  const locked = rawCall("flock", fd, c.LOCK_SH | c.LOCK_NB);
+  if (locked < 0 && !isErrno(locked, "EAGAIN")) throw systemError("flock", -locked);
+  return locked < 0;
 }
 
 /**

@@ -4,7 +4,7 @@ import { HutchError } from "../errors.ts";
 import { NAMESPACE_LINKS } from "../launch/account.ts";
 import { ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { closeDescriptor, readText } from "../libc/files.ts";
+import { closeDescriptor, isErrno, readText } from "../libc/files.ts";
 import { execCandidates } from "../process/process.ts";
 import type { NamespaceName } from "../spec.ts";
 import type { Plan, Step } from "../step.ts";
@@ -23,6 +23,12 @@ export function ownStartTime(): string {
   return processStatus(rawCall("getpid"))?.startTime ?? "";
 }
 
+/** The program's /proc entries cannot be opened: it has ended, or else. */
+const lost = (name: string, result: number) =>
+  ["ENOENT", "ESRCH", "EACCES"].some((error) => isErrno(result, error))
+    ? gone(name)
+    : systemError(`look at the program of ${name}`, -result);
+
 const gone = (name: string) => new HutchError(`the sandbox ${name} has ended`);
 
 /** A descriptor of the launcher (pidfd_open(2)), which is the process that the entry speaks of. @throws HutchError */
@@ -31,6 +37,7 @@ export function openLauncher({ name, pid, startTime }: RunningEntry): number {
   // Asked after the opening: as long as the start time is the same, so is the process, and the descriptor is its own.
   if (fd >= 0 && processStatus(pid)?.startTime === startTime) return fd;
   if (fd >= 0) closeDescriptor(fd);
+  else if (!isErrno(fd, "ESRCH")) throw systemError(`pidfd_open of the sandbox ${name}`, -fd);
   throw gone(name);
 }
 
@@ -51,7 +58,7 @@ export function openNamespaces(entry: RunningEntry): readonly Joined[] {
   const program = init ? firstChild(child) : child;
   if (program === undefined) throw gone(name);
   const directory = rawCall("openat", c.AT_FDCWD, `/proc/${program}`, c.O_PATH | c.O_CLOEXEC);
-  if (directory < 0) throw gone(name);
+  if (directory < 0) throw lost(name, directory);
   const joined: Joined[] = [];
   for (const [namespace, link] of NAMESPACE_LINKS) {
     const path = link === "time_for_children" ? "ns/time" : `ns/${link}`;
@@ -101,17 +108,17 @@ const PROC_ROOT_INODE = 1;
 /** What stands at /proc must still be a procfs, from its root: a false one has deceived such programs before. */
 function checkProc(directory: number, name: string): void {
   const root = rawCall("openat", directory, "root", c.O_PATH | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY);
-  if (root < 0) throw gone(name);
+  if (root < 0) throw lost(name, root);
   const resolve = c.RESOLVE_IN_ROOT | c.RESOLVE_NO_SYMLINKS | c.RESOLVE_NO_MAGICLINKS;
   const how = new BigUint64Array([BigInt(c.O_PATH | c.O_CLOEXEC), 0n, BigInt(resolve)]);
   const proc = rawCall("openat2", root, "proc", how, 24);
   closeDescriptor(root);
+  // Without a directory of that name, or with a link: another /proc. Other errors say nothing about it.
+  const absent = ["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].some((error) => isErrno(proc, error));
+  if (proc < 0 && !absent) throw systemError(`open /proc of ${name}`, -proc);
   const status = new BigUint64Array(16); // struct statfs: f_type first
-  const is =
-    proc >= 0 &&
-    rawCall("fstatfs", proc, status) === 0 &&
-    Number(status[0]) === PROC_SUPER_MAGIC &&
-    inodeOf(proc) === PROC_ROOT_INODE;
+  if (proc >= 0) call("fstatfs", proc, status);
+  const is = proc >= 0 && Number(status[0]) === PROC_SUPER_MAGIC && inodeOf(proc) === PROC_ROOT_INODE;
   if (proc >= 0) closeDescriptor(proc);
   if (!is) throw new HutchError(`the /proc of ${name} is no longer what it was`);
 }

@@ -185,13 +185,16 @@ function judge(
 ): string | "as it was" | undefined {
   if (seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr) return "as it was";
   if (one.reports === true && [0, 1].includes(seen.code) && seen.stdout.includes(error)) return undefined;
-  if (!one.fails.includes(seen.code) && !(unknowing && seen.code === 125))
+  // What follows a session (a diff, the removal) fails beside what has been shown; the program's exit code may stay.
+  const told = seen.stderr.startsWith(plain.stderr) ? seen.stderr.slice(plain.stderr.length) : seen.stderr;
+  const afterwards = seen.code === plain.code && seen.stdout === plain.stdout;
+  if (!afterwards && !one.fails.includes(seen.code) && !(unknowing && seen.code === 125))
     return `exit code ${seen.code}: ${seen.stderr}${difference(seen.stdout, plain.stdout)}`;
   if (/^write\((1|2),/.test(line) && seen.stderr === "") return undefined;
   const inJson = seen.json.includes('"error"') && seen.json.includes(error);
   // After the program's end standard error is no longer hutch's: the JSON tells, or, without a command line, the code.
   if (seen.stderr === "" && one.json !== undefined && (inJson || unknowing)) return undefined;
-  if (!/^[^\n]+\n$/.test(seen.stderr)) return `not one line: ${seen.stderr}`;
+  if (!/^[^\n]+\n$/.test(told)) return `not one line: ${seen.stderr}`;
   const named = seen.stderr.includes(error) || (error === "ENOSPC" && seen.stderr.includes("disk full"));
   if (seen.stderr.includes("internal error") || !named) return `message: ${seen.stderr}`;
   if (one.json === undefined || inJson || unknowing) return undefined;

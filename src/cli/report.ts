@@ -2,6 +2,7 @@
 
 import { encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
+import { asSystemError } from "../libc/call.ts";
 import { writeAll } from "../libc/files.ts";
 
 /** Write text to standard output, all of it. @throws SystemError (EPIPE when the reader has gone) */
@@ -10,7 +11,8 @@ export function print(text: string): void {
 }
 
 /** An error as the user sees it: what happened, which of their words asked for it, what to do. */
-export function formatError(error: unknown, applet: string): string {
+export function formatError(thrown: unknown, applet: string): string {
+  const error = asSystemError(thrown);
   if (!(error instanceof HutchError)) {
     const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     return `${applet}: internal error: ${oneLine(detail)} (this is a bug in hutch)`;

@@ -98,8 +98,10 @@ export function asSystemError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof HutchError) return error;
   const { code, syscall, path } = error as { code?: unknown; syscall?: unknown; path?: unknown };
   const errno = typeof code === "string" ? errnoNumber(code) : undefined;
-  if (errno === undefined || typeof syscall !== "string") return error;
-  return systemError(typeof path === "string" ? `${syscall} ${path}` : syscall, errno);
+  if (errno === undefined) return error;
+  // Bun's spawn names its calls in the message only: `EMFILE: too many open files, socketpair`.
+  const what = typeof syscall === "string" ? syscall : (/, (\w+)$/.exec(error.message)?.[1] ?? error.message);
+  return systemError(typeof path === "string" ? `${what} ${path}` : what, errno);
 }
 
 function describe(args: Argument[]): string {

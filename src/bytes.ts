@@ -6,26 +6,64 @@
  * `encodeBytes(decodeBytes(b))` is `b` for every b. This file imports nothing.
  */
 
-const utf8 = new TextEncoder();
-const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+// Made when they are needed: most of what a start reads and writes is short and ASCII, and needs neither.
+let utf8: TextEncoder | undefined;
+let strict: TextDecoder | undefined;
+/** Up to this length a loop over ASCII is quicker than the first use of a coder. */
+const SHORT = 256;
 
 /** Decode bytes to a string; what is not UTF-8 becomes U+DC80 + (byte - 0x80). Never throws. */
 export function decodeBytes(bytes: Uint8Array): string {
+  if (bytes.length <= SHORT && isAscii(bytes)) return String.fromCharCode(...bytes);
   try {
-    return strict.decode(bytes);
+    return decoder().decode(bytes);
   } catch {
     return decodeLossless(bytes);
   }
 }
 
+function decoder(): TextDecoder {
+  return (strict ??= new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }));
+}
+
+function isAscii(bytes: Uint8Array): boolean {
+  for (let i = 0; i < bytes.length; i++) if ((bytes[i] ?? 0) >= 0x80) return false;
+  return true;
+}
+
+/** The bytes of a short ASCII string with so many zeros behind, or undefined. */
+function encodeAscii(text: string, zeros: number): Uint8Array | undefined {
+  if (text.length > SHORT) return undefined;
+  const bytes = new Uint8Array(text.length + zeros);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return undefined;
+    bytes[i] = code;
+  }
+  return bytes;
+}
+
+/** {@link encodeBytes} with a NUL at the end. */
+export function encodeTerminated(text: string): Uint8Array {
+  const ascii = encodeAscii(text, 1);
+  if (ascii !== undefined) return ascii;
+  const bytes = encodeBytes(text);
+  const terminated = new Uint8Array(bytes.length + 1);
+  terminated.set(bytes);
+  return terminated;
+}
+
 /** Encode a string made by {@link decodeBytes} (or any well-formed string) back to its bytes, without a final NUL. */
 export function encodeBytes(text: string): Uint8Array {
-  if (text.isWellFormed()) return utf8.encode(text);
+  const ascii = encodeAscii(text, 0);
+  if (ascii !== undefined) return ascii;
+  const encoder = (utf8 ??= new TextEncoder());
+  if (text.isWellFormed()) return encoder.encode(text);
   const parts: number[] = [];
   for (const char of text) {
     const code = char.codePointAt(0) ?? 0;
     if (code >= 0xdc80 && code <= 0xdcff) parts.push(code - 0xdc00);
-    else parts.push(...utf8.encode(char));
+    else parts.push(...encoder.encode(char));
   }
   return Uint8Array.from(parts);
 }
@@ -63,11 +101,11 @@ function decodeLossless(bytes: Uint8Array): string {
       i += length;
       continue;
     }
-    text += strict.decode(bytes.subarray(start, i)) + String.fromCharCode(0xdc00 + (bytes[i] ?? 0));
+    text += decoder().decode(bytes.subarray(start, i)) + String.fromCharCode(0xdc00 + (bytes[i] ?? 0));
     i += 1;
     start = i;
   }
-  return text + strict.decode(bytes.subarray(start));
+  return text + decoder().decode(bytes.subarray(start));
 }
 
 /**

@@ -15,7 +15,7 @@ import {
   O_RDWR,
   RLIMITS,
 } from "./libc/constants.ts";
-import { linkTarget, isErrno, pathStatus, readFile, readText } from "./libc/files.ts";
+import { linkTarget, isErrno, pathOwner, pathStatus, readFile, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
 
@@ -32,9 +32,9 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
   const kinds = new Map<string, Kind>();
   const owners = new Map<string, number>();
   const look = (path: string) => {
-    const found = pathStatus(path);
+    const found = pathOwner(path);
     if (typeof found === "number") return;
-    kinds.set(path, found.kind === "directory" ? "directory" : "file");
+    kinds.set(path, found.directory ? "directory" : "file");
     owners.set(path, found.uid);
   };
   const from = spec.root;
@@ -100,13 +100,11 @@ function landlockVersion(): number {
 
 /** A directory to cover while the root is assembled; not one that hides what is needed. */
 function findWorkspace(needed = ""): string {
-  const free = (path: string) => kindOf(path) === "directory" && !needed.startsWith(`${path}/`);
+  const free = (path: string) => {
+    const found = pathOwner(path);
+    return typeof found !== "number" && found.directory && !needed.startsWith(`${path}/`);
+  };
   return ["/tmp", "/run", "/mnt", "/var"].find(free) ?? "/tmp";
-}
-
-function kindOf(path: string): string | undefined {
-  const found = pathStatus(path);
-  return typeof found === "number" ? undefined : found.kind;
 }
 
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
@@ -129,7 +127,7 @@ function findProgram(name: string): string {
   return (
     ["/usr/bin", "/bin", "/usr/sbin", "/run/wrappers/bin"]
       .map((directory) => `${directory}/${name}`)
-      .find((path) => kindOf(path) !== undefined) ?? `/usr/bin/${name}`
+      .find((path) => typeof pathStatus(path) !== "number") ?? `/usr/bin/${name}`
   );
 }
 

@@ -27,16 +27,14 @@ interface Definition {
   readonly takesValue: boolean;
 }
 
-function definitions(args: ArgsDef): ReadonlyMap<string, Definition> {
-  const known = new Map<string, Definition>();
-  for (const [name, definition] of Object.entries(args)) {
-    if (definition.type === "positional") continue;
-    const entry = { name, takesValue: definition.type === "string" || definition.type === "enum" };
-    const alias = "alias" in definition ? definition.alias : undefined;
-    for (const key of [name, ...(alias === undefined ? [] : Array.isArray(alias) ? alias : [alias])])
-      known.set(key, entry);
-  }
-  return known;
+/** The definition of a long or short option. No table is made of them: a start asks for two or three. */
+function define(args: ArgsDef, key: string): Definition | undefined {
+  const entry = Object.hasOwn(args, key)
+    ? ([key, args[key]] as const)
+    : Object.entries(args).find(([, other]) => "alias" in other && [other.alias].flat().includes(key));
+  const [name, definition] = entry ?? [];
+  if (name === undefined || definition === undefined || definition.type === "positional") return undefined;
+  return { name, takesValue: definition.type === "string" || definition.type === "enum" };
 }
 
 /**
@@ -44,7 +42,6 @@ function definitions(args: ArgsDef): ReadonlyMap<string, Definition> {
  * `-evalue` or clustered (`-it`). `--` ends them. @throws UsageError for unknown options and missing values.
  */
 export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
-  const known = definitions(args);
   const options = new Map<string, Occurrence[]>();
   const add = (name: string, occurrence: Occurrence) => {
     const list = options.get(name);
@@ -70,8 +67,8 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
     if (word.startsWith("--")) {
       const equals = word.indexOf("=");
       const key = word.slice(2, equals < 0 ? undefined : equals);
-      const definition = key.length > 1 ? known.get(key) : undefined;
-      if (definition === undefined) throw unknownOption(`--${key}`, known);
+      const definition = key.length > 1 ? define(args, key) : undefined;
+      if (definition === undefined) throw unknownOption(`--${key}`, args);
       if (definition.takesValue) {
         const value = equals < 0 ? following(word) : word.slice(equals + 1);
         add(definition.name, { value, words: equals < 0 ? `${word} ${value}` : word });
@@ -83,8 +80,8 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
     }
     for (let at = 1; at < word.length; at++) {
       const key = word[at] ?? "";
-      const definition = known.get(key);
-      if (definition === undefined) throw unknownOption(`-${key}`, known, word);
+      const definition = define(args, key);
+      if (definition === undefined) throw unknownOption(`-${key}`, args, word);
       if (!definition.takesValue) {
         add(definition.name, { value: "", words: `-${key}` });
         continue;
@@ -117,8 +114,8 @@ export function parseMixed(args: ArgsDef, argv: readonly string[]): Parsed {
   }
 }
 
-function unknownOption(option: string, known: ReadonlyMap<string, Definition>, word = option): UsageError {
-  const long = [...known.keys()].filter((key) => key.length > 1);
+function unknownOption(option: string, args: ArgsDef, word = option): UsageError {
+  const long = Object.keys(args).filter((key) => key.length > 1 && args[key]?.type !== "positional");
   const near = option.startsWith("--") ? nearest(option.slice(2), long) : undefined;
   const from = word === option ? {} : { from: word };
   return new UsageError(`unknown option ${option}`, {

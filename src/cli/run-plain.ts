@@ -12,7 +12,15 @@ import { argumentBytes, execute, explainDescriptors, memoryFile, ownArguments, t
 import { emptyReport } from "../launch/report.ts";
 import { workingDirectory, writeAll } from "../libc/files.ts";
 import { fill } from "../prelinked/fill.ts";
-import { LANDLOCK, LEAST_ARGV_BYTES, PLAIN_SELF, type Shape, type Values, WORKSPACE } from "../prelinked/shape.ts";
+import {
+  LANDLOCK,
+  LEAST_ARGV_BYTES,
+  PLAIN_SELF,
+  type Prelinked,
+  type Shape,
+  type Values,
+  WORKSPACE,
+} from "../prelinked/shape.ts";
 import { execCandidates } from "../process/process.ts";
 import type { Root } from "../spec.ts";
 import type { Command } from "./command.ts";
@@ -76,6 +84,17 @@ function isPlainMachine({ kernel, tmpfsAttributes, landlock, workspace, root, ra
   return workspace === WORKSPACE && root === (ranges !== undefined);
 }
 
+/** The launcher for a shape. They are apart from this file, being 4 MB; and a bundler that has none leaves them out. */
+async function prelinkedFor(shape: Shape): Promise<Prelinked | undefined> {
+  const { prelinkedFor: find } =
+    typeof HUTCH_PRELINKED !== "undefined" && !HUTCH_PRELINKED
+      ? { prelinkedFor: () => undefined }
+      : shape.image
+        ? await import("../prelinked/images.ts")
+        : await import("../prelinked/directories.ts");
+  return find(shape);
+}
+
 /** Become the launcher of a plain run, or return when it is none after all. @throws SystemError */
 async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: RunRequest, self: Self): Promise<void> {
   const host = gatherFacts({ root, mounts: [], idMap: "default", words: {} });
@@ -95,10 +114,7 @@ async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: 
     terminal: host.terminal,
     scopes: host.landlock >= LANDLOCK.scopes,
   };
-  // Apart, for all of them are 4 MB; and asked right here, so that a bundler leaves them out.
-  const images =
-    typeof HUTCH_PRELINKED === "undefined" || HUTCH_PRELINKED ? await import("../prelinked/images.ts") : undefined;
-  const prelinked = images?.prelinkedFor(shape);
+  const prelinked = await prelinkedFor(shape);
   if (prelinked === undefined) return;
   const { uid, gid, ranges, groups, nofile } = host;
   const values: Values = { directories, from: root.from, args, env, uid, gid, ranges, groups, nofile };

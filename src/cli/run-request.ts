@@ -13,7 +13,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
 };
 
 /** What is to be said of docker's options that hutch does not know. */
-const NOT_THERE: readonly (readonly [option: RegExp, hint: string])[] = [
+const notThere = (): readonly (readonly [option: RegExp, hint: string])[] => [
   [
     /^--(memory|memory-swap|cpus|cpu-.*|pids-limit|cgroup.*)$/,
     "no limit on a whole sandbox yet; --ulimit limits each process",
@@ -28,7 +28,7 @@ function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
-    const hint = NOT_THERE.find(([option]) => option.test(word))?.[1];
+    const hint = notThere().find(([option]) => option.test(word))?.[1];
     if (hint === undefined) throw error;
     throw new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
   }

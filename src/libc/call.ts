@@ -6,7 +6,7 @@
  */
 
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
-import { encodeBytes } from "../bytes.ts";
+import { encodeTerminated } from "../bytes.ts";
 import { HutchError, SystemError } from "../errors.ts";
 import { errnoNumber, errnoText } from "./errno.ts";
 import { type Arch, SYSCALLS, type SyscallName } from "./syscalls.ts";
@@ -44,10 +44,7 @@ let errnoAddress: ReturnType<Libc["__errno_location"]>;
 /** NUL-terminated bytes of a string. @throws HutchError when the string itself has a NUL. */
 export function cString(text: string): Uint8Array {
   if (text.includes("\0")) throw new HutchError(`${JSON.stringify(text)} contains a NUL byte`);
-  const bytes = encodeBytes(text);
-  const terminated = new Uint8Array(bytes.length + 1);
-  terminated.set(bytes);
-  return terminated;
+  return encodeTerminated(text);
 }
 
 function argument(value: Argument | undefined, keep: unknown[]): number | bigint {

@@ -34,7 +34,7 @@ const TROUBLE = ["EIO", "ENOMEM", "ENFILE", "EMFILE"] as const;
 /** A call on a path; its result or minus the error number. @throws SystemError for errors of the machine */
 function search(name: "openat" | "statx" | "readlinkat", directory: number, path: string, ...args: Argument[]): number {
   const result = rawCall(name, directory, path, ...args);
-  if (TROUBLE.some((error) => isErrno(result, error))) throw systemError(`${name} ${path}`, -result);
+  if (result < 0 && TROUBLE.some((error) => isErrno(result, error))) throw systemError(`${name} ${path}`, -result);
   return result;
 }
 
@@ -43,6 +43,16 @@ export function pathStatus(path: string): FileStatus | number {
   const buffer = new Uint8Array(256);
   const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
   return result < 0 ? result : parseStatx(buffer);
+}
+
+/** Only whether a path leads to a directory, and whose it is; else as {@link pathStatus}. */
+export function pathOwner(path: string): { readonly directory: boolean; readonly uid: number } | number {
+  const buffer = new Uint8Array(256);
+  const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
+  if (result < 0) return result;
+  const mode = (buffer[28] ?? 0) + 256 * (buffer[29] ?? 0);
+  const uid = [23, 22, 21, 20].reduce((sum, at) => 256 * sum + (buffer[at] ?? 0), 0);
+  return { directory: (mode & c.S_IFMT) === c.S_IFDIR, uid };
 }
 
 /** Of an open file. @throws SystemError */

@@ -1,29 +1,13 @@
 /**
- * The prelinked launchers of this build, one for each shape. They are made by a macro when this file is bundled
+ * The prelinked launchers of this build for images, one for each shape. They are made by a macro when this file is bundled
  * (bun.com/docs/bundler/macros), for the architecture that the bundle is for; the code that makes them stays outside.
  */
 
 import { prelinkHere } from "./macro.ts" with { type: "macro" };
-import type { Prelinked, Shape } from "./shape.ts";
+import { placeOf, type Prelinked, type Shape } from "./shape.ts";
 
-/** In the order of {@link place}; functions, so that one alone is read. */
-const IMAGES: readonly (() => Prelinked)[] = [
-  () => prelinkHere(true, false, 0, false, true),
-  () => prelinkHere(true, false, 0, false, false),
-  () => prelinkHere(true, false, 0, true, true),
-  () => prelinkHere(true, false, 0, true, false),
-  () => prelinkHere(false, false, 0, false, true),
-  () => prelinkHere(false, false, 0, false, false),
-  () => prelinkHere(false, false, 0, true, true),
-  () => prelinkHere(false, false, 0, true, false),
-  () => prelinkHere(true, false, 1, false, true),
-  () => prelinkHere(true, false, 1, false, false),
-  () => prelinkHere(true, false, 1, true, true),
-  () => prelinkHere(true, false, 1, true, false),
-  () => prelinkHere(false, false, 1, false, true),
-  () => prelinkHere(false, false, 1, false, false),
-  () => prelinkHere(false, false, 1, true, true),
-  () => prelinkHere(false, false, 1, true, false),
+/** In the order of {@link placeOf}; functions, so that one alone is read. */
+const LAUNCHERS: readonly (() => Prelinked)[] = [
   () => prelinkHere(true, true, 1, false, true),
   () => prelinkHere(true, true, 1, false, false),
   () => prelinkHere(true, true, 1, true, true),
@@ -90,13 +74,7 @@ const IMAGES: readonly (() => Prelinked)[] = [
   () => prelinkHere(false, true, 8, true, false),
 ];
 
-/** By kind of root and layers, then by root, terminal and scopes as a binary number, of which a true root comes first. */
-function place({ root, image, layers, terminal, scopes }: Shape): number {
-  const kind = image ? 1 + layers : layers;
-  return 8 * kind + 4 * Number(!root) + 2 * Number(terminal) + Number(!scopes);
-}
-
 /** The launcher for a shape, if there is one. */
 export function prelinkedFor(shape: Shape): Prelinked | undefined {
-  return IMAGES[place(shape)]?.();
+  return LAUNCHERS[placeOf(shape, 1)]?.();
 }

@@ -1,4 +1,4 @@
-/** What a plain run is, for those who link it before and those who fill it at a start. Types and numbers only. */
+/** What a plain run is, for those who link it before and those who fill it at a start. Types and numbers, no more. */
 
 import type { Range } from "../facts.ts";
 import type { HostFacts } from "../facts.ts";
@@ -16,6 +16,14 @@ export interface Shape {
   readonly terminal: boolean;
   /** Whether the kernel's landlock has scopes (version 6 and up; 2 to 5 have not). */
   readonly scopes: boolean;
+}
+
+/**
+ * A shape's place in a table: by layers, of which the first row has `least`, then by root, terminal and scopes as a binary
+ * number, of which a true root and true scopes come first.
+ */
+export function placeOf({ root, layers, terminal, scopes }: Shape, least: number): number {
+  return 8 * (layers - least) + 4 * Number(!root) + 2 * Number(terminal) + Number(!scopes);
 }
 
 /** What is filled in. */

@@ -10,12 +10,14 @@ import { explainArguments } from "../../src/launch/become.ts";
 import { contextOf } from "../../src/launch/context.ts";
 import { decode } from "../../src/launch/program.ts";
 import { assemble } from "../../src/launch/supervise.ts";
+import { ARCH } from "../../src/libc/call.ts";
 import type { Arch } from "../../src/libc/syscalls.ts";
 import { plan } from "../../src/plan.ts";
 import { plainContext, plainRunOf } from "../../src/prelinked/explain.ts";
 import { fill } from "../../src/prelinked/fill.ts";
 import { plainFilter, plainPlan } from "../../src/prelinked/plain.ts";
-import { prelinkedFor } from "../../src/prelinked/images.ts";
+import * as directories from "../../src/prelinked/directories.ts";
+import * as images from "../../src/prelinked/images.ts";
 import { prelink } from "../../src/prelinked/prelink.ts";
 import { DIRECTORY_ROOM, MOST_LAYERS, PLAIN_SELF, type Shape, type Values } from "../../src/prelinked/shape.ts";
 import { execCandidates } from "../../src/process/process.ts";
@@ -122,12 +124,12 @@ test("what is compared is not blind: one other byte of a string, structure, arra
 describe("the plan of a plain run is that of hutch run", () => {
   test.each(SHAPES.map((shape) => [named(shape), shape] as const))("%s", async (_, shape) => {
     const readonly = !shape.image && shape.layers === 0;
-    const directories = ["/srv/root", "/srv/layer", "/data", "/", "/l5", "/l6", "/l7", "/l8"].slice(
+    const layers = ["/srv/root", "/srv/layer", "/data", "/", "/l5", "/l6", "/l7", "/l8"].slice(
       0,
       Math.max(1, shape.layers),
     );
     const image: ShownRoot = {
-      root: { kind: "overlay", lower: directories.map(host), readonly: false, from: "alpine" },
+      root: { kind: "overlay", lower: layers.map(host), readonly: false, from: "alpine" },
       ...{ read: () => "", look: () => ({ kind: "absent" }), config: { Env: ["C=d"], Cmd: ["nothing"] } },
       held: [NUMBERS.lease],
     };
@@ -136,14 +138,14 @@ describe("the plan of a plain run is that of hutch run", () => {
     expect(held).toEqual(shape.image ? [NUMBERS.lease] : []);
     const machine: HostFacts = {
       ...(shape.root ? HOSTS.root : HOSTS.user),
-      kinds: new Map(directories.map((path) => [path, "directory"])),
+      kinds: new Map(layers.map((path) => [path, "directory"])),
       terminal: shape.terminal,
       landlock: shape.scopes ? 6 : 2,
     };
     const { uid, gid, ranges, groups, nofile } = machine;
     const { from } = spec.root;
     const { args, env } = spec.process;
-    const given: Values = { directories, from, args, env, uid, gid, ranges, groups, nofile };
+    const given: Values = { directories: layers, from, args, env, uid, gid, ranges, groups, nofile };
     const filter = spec.process.seccomp ?? new Uint8Array();
     expect(plainPlan(shape, given, filter)).toEqual(plan(spec, machine));
 
@@ -157,12 +159,14 @@ describe("the plan of a plain run is that of hutch run", () => {
   });
 });
 
-test("the launchers of this build are all there, each its own", () => {
-  const images = SHAPES.map((shape) => prelinkedFor(shape)?.image);
-  expect(images).not.toContain(undefined);
-  expect(new Set(images).size).toBe(SHAPES.length);
+test("the launchers of this build are all there, each in its place", async () => {
+  const all = SHAPES.map((shape) => (shape.image ? images : directories).prelinkedFor(shape));
+  expect(all.map((one) => one?.image)).not.toContain(undefined);
+  expect(new Set(all.map((one) => one?.image)).size).toBe(SHAPES.length);
+  const made = await Promise.all(SHAPES.map(async (shape) => prelink(shape, ARCH)));
+  expect(all).toEqual(made);
   const many: Shape = { root: true, image: true, layers: MOST_LAYERS + 1, terminal: false, scopes: true };
-  expect(prelinkedFor(many)).toBeUndefined();
+  expect(images.prelinkedFor(many)).toBeUndefined();
 });
 
 test("a directory that is too long for its room is left to the general way", async () => {

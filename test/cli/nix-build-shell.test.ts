@@ -40,6 +40,20 @@ eachCaller("nix-build-shell", (bench) => {
     expectSuccess(result, "env-vars\nsource\n");
   });
 
+  test.each(["build", "b"])(
+    "a directory whose child %s is the build: it, the child, and links to both",
+    async (layer) => {
+      const folder = bench.folder();
+      const copy = 'mkdir "$1/top" && cp -a "$2" "$1/top/$3" && ln -s "$1/top" "$1/l" && ln -s "$1/top/$3" "$1/m"';
+      expectSuccess(await bench.shell(copy, [folder, build.kept(), layer]), "");
+      for (const path of ["top", `top/${layer}`, "l", "m"])
+        expectSuccess(
+          await enter(bench, build, bench.folder(), [`${folder}/${path}`, "ls", "/build"]),
+          "env-vars\nsource\n",
+        );
+    },
+  );
+
   test.each([
     ["exit 42", 42],
     ["kill -KILL $$; exit 3", 3],

@@ -23,8 +23,8 @@ function makeTree(top: string): void {
 }
 
 /**
- * Copies in turns below `folder`. None is removed in between: for minutes ext4 takes no inode that was just freed, and
- * every program that makes files searches for another one then, which takes ten times as long as all the rest.
+ * Copies in turns below `folder`. None is removed in between: for minutes after a removal, making files on ext4 took ten
+ * times as long for every program (seen; inodes that were just freed seem to be passed over).
  */
 export async function compareCopies(folder: string, rounds: number): Promise<readonly Row[]> {
   const source = `${folder}/source`;

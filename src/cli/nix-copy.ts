@@ -1,12 +1,13 @@
 /** The copy of a kept build directory, with a progress line where it takes long. */
 
 import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, fsPath } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
 import { SIGNALS } from "../libc/constants.ts";
 import { isTerminal, writeAll } from "../libc/files.ts";
 import type { Skipped } from "../nix/copy-entry.ts";
 import { type CopyOptions, type CopyProgress, copyTree } from "../nix/copy-tree.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 
 const PATIENCE_MS = 1000;
@@ -22,8 +23,8 @@ export async function copyBuild(
   owner: CopyOptions["owner"],
 ): Promise<readonly Skipped[]> {
   if (source.kept === undefined) {
-    mkdirSync(build, { mode: 0o700 });
-    writeFiles(source, build);
+    mkdirSync(fsPath(build), { mode: 0o700 });
+    removingOnFailure(build, () => writeFiles(source, build));
     return [];
   }
   const abort = new AbortController();
@@ -41,8 +42,10 @@ export async function copyBuild(
       ...(owner === undefined ? {} : { owner }),
     } as const;
     const { skipped } = await copyTree(source.kept, build, options);
-    chmodSync(build, (lstatSync(build).mode & 0o7777) | 0o700);
-    writeFiles(source, build, owner);
+    removingOnFailure(build, () => {
+      chmodSync(fsPath(build), (lstatSync(fsPath(build)).mode & 0o7777) | 0o700);
+      writeFiles(source, build, owner);
+    });
     return skipped.filter(({ path, why }) => why === "permission denied" && path !== "env-vars");
   } finally {
     progress.clear();
@@ -50,17 +53,27 @@ export async function copyBuild(
   }
 }
 
+/** Do what is left to be done in a directory that has just been made; it goes when that fails. */
+function removingOnFailure(directory: string, finish: () => void): void {
+  try {
+    finish();
+  } catch (error) {
+    removeTree(directory);
+    throw error;
+  }
+}
+
 function writeFiles({ envVars, files }: BuildSource, build: string, owner?: CopyOptions["owner"]): void {
   const write = (path: string, text: string, mode: number) => {
-    writeFileSync(path, encodeBytes(text), { flag: "wx", mode });
-    if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
+    writeFileSync(fsPath(path), encodeBytes(text), { flag: "wx", mode });
+    if (owner !== undefined) lchownSync(fsPath(path), owner.uid, owner.gid);
   };
   for (const { name, content } of files) {
-    if (lstatSync(`${build}/${name}`, { throwIfNoEntry: false }) === undefined)
+    if (lstatSync(fsPath(`${build}/${name}`), { throwIfNoEntry: false }) === undefined)
       write(`${build}/${name}`, content, 0o644);
   }
   if (envVars === undefined) return;
-  rmSync(`${build}/env-vars`, { force: true }); // it may be another name of a file that is to stay
+  rmSync(fsPath(`${build}/env-vars`), { force: true }); // it may be another name of a file that is to stay
   write(`${build}/env-vars`, envVars, 0o600);
 }
 

@@ -2,6 +2,7 @@
 
 import { accessSync, chmodSync, constants, copyFileSync, lchownSync, lstatSync, mkdirSync } from "node:fs";
 import { readlinkSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { RLIMITS } from "../libc/constants.ts";
@@ -88,7 +89,7 @@ export async function makeStore(
   directory: string,
   owner: Owner | undefined,
 ): Promise<MadeStore> {
-  mkdirSync(directory);
+  mkdirSync(fsPath(directory));
   const shown: (readonly [string, string])[] = [];
   for (const path of exact.closure) {
     const base = path.slice(store.storeDir.length + 1);
@@ -99,11 +100,11 @@ export async function makeStore(
       throw new HutchError(`${path} is not in the store`, { hint: `nix-store --realise ${path}` });
     const place = `${directory}/${base}`;
     if (found.isSymbolicLink()) {
-      symlinkSync(readlinkSync(source), place);
+      symlinkSync(readlinkSync(source), fsPath(place));
       continue;
     }
-    if (found.isDirectory()) mkdirSync(place);
-    else writeFileSync(place, "");
+    if (found.isDirectory()) mkdirSync(fsPath(place));
+    else writeFileSync(fsPath(place), "");
     shown.push([path, source]);
   }
   const unreadable: string[] = [];
@@ -111,8 +112,8 @@ export async function makeStore(
     const place = `${directory}/${path.slice(store.storeDir.length + 1)}`;
     unreadable.push(...(await copyOutput(onHost(store, path), place, owner)));
   }
-  if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
-  chmodSync(directory, 0o1775);
+  if (owner !== undefined) lchownSync(fsPath(directory), owner.uid, owner.gid);
+  chmodSync(fsPath(directory), 0o1775);
   return { mounts: closureStore(directory, shown), unreadable };
 }
 
@@ -127,14 +128,14 @@ async function copyOutput(source: string, place: string, owner: Owner | undefine
     return skipped.map(({ path }) => `${source}/${path}`);
   }
   if (found?.isSymbolicLink() === true) {
-    symlinkSync(readlinkSync(source, "buffer"), place);
-    if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
+    symlinkSync(readlinkSync(source, "buffer"), fsPath(place));
+    if (owner !== undefined) lchownSync(fsPath(place), owner.uid, owner.gid);
   } else if (found?.isFile() === true) {
     if (!mayRead(source)) return [source];
-    copyFileSync(source, place, constants.COPYFILE_EXCL);
-    if (owner !== undefined) lchownSync(place, owner.uid, owner.gid);
-    chmodSync(place, found.mode & 0o7777); // after chown(2), which clears set-user-ID
-    utimesSync(place, found.atime, found.mtime);
+    copyFileSync(source, fsPath(place), constants.COPYFILE_EXCL);
+    if (owner !== undefined) lchownSync(fsPath(place), owner.uid, owner.gid);
+    chmodSync(fsPath(place), found.mode & 0o7777); // after chown(2), which clears set-user-ID
+    utimesSync(fsPath(place), found.atime, found.mtime);
   }
   return [];
 }

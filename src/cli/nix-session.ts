@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { decodeBytes, encodeBytes, fsPath, oneLine } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
-import type { Self } from "../launch/become.ts";
+import { ownEnvironment, type Self } from "../launch/become.ts";
 import { launchAndThen } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
@@ -48,8 +48,10 @@ export interface Session {
 
 /** Where sessions keep their copies. */
 export function temporaryDirectory(): string {
-  const { TMPDIR } = process.env;
-  return TMPDIR?.startsWith("/") === true ? TMPDIR : "/tmp";
+  const given = ownEnvironment()
+    .find((entry) => entry.startsWith("TMPDIR="))
+    ?.slice("TMPDIR=".length);
+  return given?.startsWith("/") === true ? given : "/tmp";
 }
 
 /** Copy, and become the sandbox's launcher. Nothing is left on the host when this throws. */
@@ -76,10 +78,10 @@ export async function enterSession(session: Session, self: Self): Promise<never>
       command.length > 0
         ? undefined
         : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0), outside: session.exact });
-    if (owner !== undefined) lchownSync(directory, owner.uid, owner.gid);
+    if (owner !== undefined) lchownSync(fsPath(directory), owner.uid, owner.gid);
     const unreadable = await copyBuild(source, build, owner);
     copied = true;
-    if (exact !== undefined) chmodSync(build, 0o700); // kept directories are opened only when they are kept
+    if (exact !== undefined) chmodSync(fsPath(build), 0o700); // kept directories are opened only when they are kept
     const made = exact && (await makeStore(store, exact, `${directory}/store`, owner));
     const missing = [...unreadable.map(({ path }) => `${kept}/${path}`), ...(made?.unreadable ?? [])];
     for (const note of [...source.notes, ...tellUnreadable(missing)]) say(`nix-build-shell: ${note}`);

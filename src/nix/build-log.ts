@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { decodeBytes } from "../bytes.ts";
+import { decodeBytes, fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { decompressBzip2 } from "./bzip2.ts";
 import { baseName, onHost, type Store } from "./store-path.ts";
@@ -44,7 +44,7 @@ export function readBuildLog(store: Store, derivation: string): BuildLog | undef
 export function readLogFile(path: string): BuildLog | undefined {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    bytes = readFileSync(fsPath(path));
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;

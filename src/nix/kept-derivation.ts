@@ -1,7 +1,7 @@
 /** From a kept build to its derivation: by its output path and the Nix database, else by a look at the store's names. */
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { decodeBytes } from "../bytes.ts";
+import { decodeBytes, fsPath } from "../bytes.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { logPaths } from "./build-log.ts";
 import { type Derivation, outputPaths } from "./derivation.ts";
@@ -36,8 +36,8 @@ export function readDerivationFile(path: string): Derivation {
 
 function readText(path: string): string {
   try {
-    if (statSync(path).size > MAX_DERIVATION) throw new HutchError(`${path} is larger than 64 MiB`);
-    return decodeBytes(readFileSync(path));
+    if (statSync(fsPath(path)).size > MAX_DERIVATION) throw new HutchError(`${path} is larger than 64 MiB`);
+    return decodeBytes(readFileSync(fsPath(path)));
   } catch (error) {
     if (error instanceof HutchError) throw error;
     const { code } = error as { code?: string };

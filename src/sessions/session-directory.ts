@@ -9,7 +9,8 @@
  *   belongs to, so that nobody has to hold a lock.
  */
 
-import { chmodSync, mkdtempSync, readdirSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync } from "node:fs";
+import { decodeBytes, fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { call, cString, rawCall } from "../libc/call.ts";
 import { linkTarget, readText } from "../libc/files.ts";
@@ -57,8 +58,8 @@ function pidNamespace(): string {
 export function makeSessionDirectory(parent: string): string {
   const { pid, start, boot, namespace } = thisProcess();
   try {
-    const path = mkdtempSync(`${parent.replace(/\/+$/, "")}/${PREFIX}-${pid}-${start}-${boot}-${namespace}-`);
-    chmodSync(path, 0o700); // whatever the umask
+    const path = makeFresh(`${parent.replace(/\/+$/, "")}/${PREFIX}-${pid}-${start}-${boot}-${namespace}-`);
+    chmodSync(fsPath(path), 0o700); // whatever the umask
     return path;
   } catch (error) {
     const { code } = error as { code?: string };
@@ -66,6 +67,19 @@ export function makeSessionDirectory(parent: string): string {
       hint: "set TMPDIR to a directory that you may write to",
       cause: error,
     });
+  }
+}
+
+/** As mkdtemp(3), for paths of any bytes: a new directory whose name is the prefix and six letters or digits. */
+function makeFresh(prefix: string): string {
+  for (;;) {
+    const path = `${prefix}${Math.random().toString(36).slice(2).padEnd(6, "0").slice(0, 6)}`;
+    try {
+      mkdirSync(fsPath(path), { mode: 0o700 });
+      return path;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+    }
   }
 }
 
@@ -102,7 +116,7 @@ export function removeOldSessions(parent: string): readonly string[] {
 
 function namesIn(parent: string): readonly string[] {
   try {
-    return readdirSync(parent);
+    return readdirSync(fsPath(parent), "buffer").map((name) => decodeBytes(name));
   } catch {
     return [];
   }

@@ -40,6 +40,18 @@ eachCaller("nix-build-shell", (bench) => {
     expectSuccess(result, "env-vars\nsource\n");
   });
 
+  test("TMPDIR, --keep and --log whose names are no UTF-8", async () => {
+    const names = 'n=$(printf "%s/n \\377" "$1"); mkdir "$n"; export TMPDIR=$n; echo "@nix { }" >"$n/log"; shift; ';
+    const enterIt = `${names} kept=$1; shift; "$@" --keep "$n/new" --log "$n/log" "$kept" /bin/sh -c "echo x >made"; ls "$n" "$n/new"; rm -r "$n/new" "$n/log"; "$@" "$kept" ls /build; ls -A "$n"`;
+    const argv = [applet(bench), "--store", build.shop().store.root];
+    const result = await bench.shell(enterIt, [bench.folder(), build.kept(), ...argv]);
+    const { stdout } = result;
+    expectSuccess(
+      { ...result, stdout: stdout.replace(/^.*:$/gm, "") },
+      "\nlog\nnew\n\n\nenv-vars\nmade\nsource\nenv-vars\nsource\n",
+    );
+  });
+
   test.each(["build", "b"])(
     "a directory whose child %s is the build: it, the child, and links to both",
     async (layer) => {

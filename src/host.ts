@@ -77,9 +77,9 @@ const TMPFS_ATTRIBUTES = 6_006;
 function hasTmpfsAttributes(): boolean {
   const fd = rawCall("memfd_create", "hutch-attributes", MFD_CLOEXEC);
   if (fd < 0) return true; // what is wrong there will be told where it matters
-  const taken = rawCall("fsetxattr", fd, "user.hutch", new Uint8Array(1), 1, 0) >= 0;
+  const refused = isErrno(rawCall("fsetxattr", fd, "user.hutch", new Uint8Array(1), 1, 0), "ENOTSUP");
   rawCall("close", fd);
-  return taken;
+  return !refused; // any other error is none of the file system's
 }
 
 /** uname(2)'s release as 1000 × major + minor; what is no such thing counts as the newest. */

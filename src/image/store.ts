@@ -150,7 +150,7 @@ function codeOf(error: unknown): string | undefined {
 export function explainWrite(error: unknown, store: Store): unknown {
   const code = codeOf(error);
   if (code !== "ENOSPC" && code !== "EDQUOT") return error;
-  return new HutchError(`no space left in ${store.root}`, {
+  return new HutchError(`no space left in ${store.root}: ${code}`, {
     cause: error,
     hint: "hutch prune frees what no image needs; HUTCH_STORE names another place",
   });

@@ -103,7 +103,8 @@ eachCaller("the store", (bench) => {
         const at = `${call} ${when}`;
         if (fault === "signal=KILL") expect(hit.stdout, at).toBe("code 137\n");
         else {
-          const says = fault === "error=EIO" ? "EIO input/output error" : "(no space left in|ENOSPC no space left)";
+          const says =
+            fault === "error=EIO" ? "EIO input/output error" : "(no space left in .*: ENOSPC|ENOSPC no space left)";
           expect(hit.stderr, at).toMatch(new RegExp(`^hutch [a-z]+: [^\n]*${says}[^\n]*\n$`));
           expect(hit.stdout, at).toBe("code 1\n");
         }

@@ -116,8 +116,8 @@ async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: 
   };
   const prelinked = await prelinkedFor(shape);
   if (prelinked === undefined) return;
-  const { uid, gid, ranges, groups, nofile } = host;
-  const values: Values = { directories, from: root.from, args, env, uid, gid, ranges, groups, nofile };
+  const { uid, gid, ranges, groups, nofile, landlock } = host;
+  const values: Values = { directories, from: root.from, args, env, uid, gid, ranges, groups, nofile, landlock };
   const candidates = execCandidates(args[0] ?? "", searchPathOf(env));
   const { reportFd, executableFd } = explainDescriptors(self);
   const image = fill(prelinked, values, candidates, { reportFd, executableFd, argvBytes, lease });

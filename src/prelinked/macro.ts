@@ -1,4 +1,4 @@
-/** The macro of images.ts. */
+/** The macro of directories.ts and images.ts. */
 
 import { ARCH } from "../libc/call.ts";
 import { prelink } from "./prelink.ts";

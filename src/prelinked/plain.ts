@@ -11,7 +11,7 @@ import { plan } from "../plan.ts";
 import { profileFilter } from "../process/filter.ts";
 import type { HostPath } from "../spec.ts";
 import type { Plan } from "../step.ts";
-import { LANDLOCK, type Shape, type Values, WORKSPACE } from "./shape.ts";
+import { type Shape, type Values, WORKSPACE } from "./shape.ts";
 
 /** The compiled filter of a plain run's program. */
 export async function plainFilter(arch: Arch): Promise<Uint8Array> {
@@ -63,7 +63,7 @@ export function plainPlan(shape: Shape, values: Values, seccomp: Uint8Array): Pl
     ranges: values.ranges,
     mappers: { uid: "newuidmap", gid: "newgidmap" },
     groups: values.groups,
-    landlock: shape.scopes ? LANDLOCK.scopes : LANDLOCK.least,
+    landlock: values.landlock,
     terminal: shape.terminal,
     workspace: WORKSPACE,
     kinds: new Map(directories.map((path) => [path, "directory"])),

@@ -11,7 +11,7 @@ import { explainArguments } from "../launch/become.ts";
 import { assemble } from "../launch/supervise.ts";
 import { DATA_ADDRESS, encode, partOffsets } from "../launch/program.ts";
 import { plainFilter, plainPlan } from "./plain.ts";
-import { DIRECTORY_ROOM, PLAIN_SELF, type Prelinked, type Shape, type Values } from "./shape.ts";
+import { DIRECTORY_ROOM, LANDLOCK, PLAIN_SELF, type Prelinked, type Shape, type Values } from "./shape.ts";
 
 /** Values that occur nowhere else: numbers of ten digits that fit into 31 bits, words of control characters. */
 const MARK = {
@@ -50,6 +50,7 @@ function markedValues(shape: Shape): Values {
       : undefined,
     groups,
     nofile: { soft: MARK.nofileSoft, hard: MARK.nofileHard },
+    landlock: shape.scopes ? LANDLOCK.scopes : LANDLOCK.least,
   };
 }
 
@@ -82,7 +83,7 @@ export async function prelink(shape: Shape, arch: Arch): Promise<Prelinked> {
   };
   const inWords = (value: number) => find(image, number32(value), records, data);
   const inData = (bytes: Uint8Array) => find(image, bytes, data);
-  /** Words with the address of an array whose first entry is the string that begins so and ends so. */
+  /** Words with the address of an array whose first entry is this string. */
   const arrays = (first: string) => {
     const strings = inData(text(`${first}\0`)).map((at) => DATA_ADDRESS + at - data);
     return strings.flatMap((string) => inData(number64(string))).flatMap((at) => inWords(DATA_ADDRESS + at - data));

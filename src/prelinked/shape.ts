@@ -1,8 +1,8 @@
 /** What a plain run is, for those who link it before and those who fill it at a start. Types and numbers, no more. */
 
-import type { Range } from "../facts.ts";
-import type { HostFacts } from "../facts.ts";
+import type { HostFacts, Range } from "../facts.ts";
 import type { Self } from "../launch/become.ts";
+import { SCOPES_SINCE } from "../process/security.ts";
 
 /** What decides on the steps of a plain run. */
 export interface Shape {
@@ -40,6 +40,8 @@ export interface Values {
   /** The caller's supplementary groups. */
   readonly groups: readonly number[];
   readonly nofile: HostFacts["nofile"];
+  /** The kernel's version of landlock: nothing of the launcher but {@link Shape.scopes} depends on it. */
+  readonly landlock: number;
 }
 
 /** A plain run as the report of its launcher holds it: the command's own arguments and variables are left out. */
@@ -54,7 +56,7 @@ export const MOST_LAYERS = 8;
 /** Where a plain run's root is put together. */
 export const WORKSPACE = "/tmp";
 /** The first landlock that has what a plain run asks of it, and the first that has scopes. */
-export const LANDLOCK = { least: 2, scopes: 6 } as const;
+export const LANDLOCK = { least: 2, scopes: SCOPES_SINCE } as const;
 
 /** How hutch is called again to explain a plain run's failure. */
 export const PLAIN_SELF: Self = { executable: "/proc/self/exe", argv: ["hutch"], label: "hutch run" };

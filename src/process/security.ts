@@ -46,7 +46,7 @@ const OF_FILES: readonly FileRight[] = ["execute", "write-file", "read-file", "t
 /** Rights by the version of the interface that brought them; all others are as old as landlock. */
 const SINCE: Readonly<Partial<Record<FileRight, number>>> = { refer: 2, truncate: 3, "ioctl-dev": 5 };
 const TCP_SINCE = 4;
-const SCOPES_SINCE = 6;
+export const SCOPES_SINCE = 6;
 
 /** The domain of a Spec on this machine, or undefined where nothing is to be taken. */
 export function landlockOf(spec: Spec, host: HostFacts): Landlock | undefined {

@@ -93,8 +93,7 @@ export function rescueSessionDirectory(directory: string): string {
 
 /**
  * Remove the caller's session directories below `parent` whose process is gone (root: everybody's); what cannot be judged
- * stays. Returns
- * the removed paths. Never throws: an old directory must not stand in the way of a new session.
+ * stays. Returns the removed paths. Never throws: an old directory must not stand in the way of a new session.
  */
 export function removeOldSessions(parent: string): readonly string[] {
   const removed: string[] = [];

@@ -59,8 +59,16 @@ const values = (shape: Shape): fc.Arbitrary<Values> =>
       hard: limit,
     })
     .map(({ soft, hard, ranges, ...all }) => {
-      return { ...all, nofile: { soft, hard }, ranges: shape.root ? ranges : undefined };
+      return {
+        ...all,
+        landlock: landlockOf(shape)[0] ?? 0,
+        nofile: { soft, hard },
+        ranges: shape.root ? ranges : undefined,
+      };
     });
+
+/** Versions that a shape is for, some of the future among them. */
+const landlockOf = ({ scopes }: Shape): readonly number[] => (scopes ? [6, 7, 8, 12] : [2, 3, 4, 5]);
 
 const named = (shape: Shape): string =>
   Object.entries(shape)
@@ -104,7 +112,7 @@ test("what is compared is not blind: one other byte of a string, structure, arra
   const ids = { start: 100_000, size: 65_536 };
   const given: Values = {
     ...{ directories: ["/srv"], from: "/srv", args: ["true"], env: ["PATH=/bin"], uid: 0, gid: 0, groups: [] },
-    ...{ ranges: { uid: ids, gid: ids }, nofile: { soft: 1024, hard: 4096 } },
+    ...{ ranges: { uid: ids, gid: ids }, nofile: { soft: 1024, hard: 4096 }, landlock: 6 },
   };
   const filter = await plainFilter("x64");
   const same = recordsOf(assembled(shape, given, filter, "x64").program);
@@ -140,20 +148,25 @@ describe("the plan of a plain run is that of hutch run", () => {
       ...(shape.root ? HOSTS.root : HOSTS.user),
       kinds: new Map(layers.map((path) => [path, "directory"])),
       terminal: shape.terminal,
-      landlock: shape.scopes ? 6 : 2,
     };
     const { uid, gid, ranges, groups, nofile } = machine;
     const { from } = spec.root;
     const { args, env } = spec.process;
-    const given: Values = { directories: layers, from, args, env, uid, gid, ranges, groups, nofile };
     const filter = spec.process.seccomp ?? new Uint8Array();
-    expect(plainPlan(shape, given, filter)).toEqual(plan(spec, machine));
+    const [landlock = 0, ...others] = landlockOf(shape);
+    const given: Values = { directories: layers, from, args, env, uid, gid, ranges, groups, nofile, landlock };
+    const records = recordsOf(assembled(shape, given, filter, "x64").program);
+    for (const version of [landlock, ...others]) {
+      const now = { ...given, landlock: version };
+      expect(plainPlan(shape, now, filter)).toEqual(plan(spec, { ...machine, landlock: version }));
+      expect(recordsOf(assembled(shape, now, filter, "x64").program)).toEqual(records);
+    }
 
     // A report holds the values as JSON, without what may be secret; the context that is made of it is the same.
     const brief = { ...given, args: args.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
     const stored = plainRunOf(JSON.parse(JSON.stringify({ shape, values: brief })));
     if (stored === undefined) throw new Error("not taken for a plain run");
-    const { steps } = plan(spec, machine);
+    const { steps } = plan(spec, { ...machine, landlock });
     const context = contextOf({ steps, assembled: assembled(shape, given, filter, "x64") });
     expect(await plainContext(stored, "x64")).toEqual(context);
   });
@@ -182,6 +195,7 @@ test("a directory that is too long for its room is left to the general way", asy
       gid: 0,
       groups: [],
       nofile: { soft: 1, hard: 1 },
+      landlock: 6,
     };
   };
   const longest = "/".padEnd(DIRECTORY_ROOM - 1, "d");

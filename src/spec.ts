@@ -169,6 +169,8 @@ export interface Spec {
   readonly readonlyPaths: readonly string[];
   /** Absent means `default`. */
   readonly security?: SecurityProfile;
+  /** What landlock(7) keeps inside all the same where `security` is `none` and the kernel can. */
+  readonly scopes?: readonly ("abstract-sockets" | "signals")[];
   /** Whom the machine's root becomes before anything else, for good; explicit maps then lead to these ids. */
   readonly startAs?: { readonly uid: number; readonly gid: number };
   /** Whether a reaper of hutch's is PID 1 and the program its child, or the program itself is PID 1. */

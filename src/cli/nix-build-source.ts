@@ -4,7 +4,7 @@ import { UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/become.ts";
 import { directoryNames, isErrno, pathStatus } from "../libc/files.ts";
 import { logPaths } from "../nix/build-log.ts";
-import { type Derivation, hasStructuredAttributes } from "../nix/derivation.ts";
+import { type Derivation, hasStructuredAttributes, outputPaths } from "../nix/derivation.ts";
 import { type BuildEnvironment, type BuildFile, buildEnvironment, rebuiltVariables } from "../nix/environment.ts";
 import { formatEnvVars, mapDirectory } from "../nix/env-vars.ts";
 import {
@@ -18,6 +18,13 @@ import { readDerivation, readDerivationFile } from "../nix/kept-derivation.ts";
 import { askDatabase, referenceGraph } from "../nix/nix-database.ts";
 import { derivationName, onHost, parseStorePath, type Store } from "../nix/store-path.ts";
 
+/** A derivation and where it was found. */
+export interface FoundDerivation {
+  /** Store path, or the host path of a file elsewhere. */
+  readonly path: string;
+  readonly derivation: Derivation;
+}
+
 /** A build that can be entered. */
 export interface BuildSource {
   /** Host path of the kept directory; undefined for a build that has not failed yet. */
@@ -27,8 +34,8 @@ export interface BuildSource {
   readonly envVars: string | undefined;
   /** Files that Nix puts into a build directory, to be made where they are not. */
   readonly files: readonly BuildFile[];
-  /** Store path of the derivation, as far as it was needed. */
-  readonly derivation: string | undefined;
+  /** The derivation, as far as it was needed. */
+  readonly derivation: FoundDerivation | undefined;
   /** What to tell the user about it, a line each. */
   readonly notes: readonly string[];
 }
@@ -47,7 +54,8 @@ export function findSource(store: Store, directory: string | undefined, drv: str
   if (kept.envVars === "readable") {
     const variables = readBuildVariables(kept, store);
     const envVars = variables.buildTop === "/build" ? undefined : mapped(kept, variables);
-    return { kept: kept.directory, variables, envVars, files: [], derivation: given?.path, notes: [] };
+    const notes = given === undefined ? [] : doubts(store, variables, given);
+    return { kept: kept.directory, variables, envVars, files: [], derivation: given, notes };
   }
   const found = given ?? byName(store, kept);
   if (found === undefined) {
@@ -59,13 +67,15 @@ export function findSource(store: Store, directory: string | undefined, drv: str
   return { ...rebuild(store, found), kept: kept.directory, notes: [note] };
 }
 
-interface Found {
-  /** Store path, or the host path of a file elsewhere. */
-  readonly path: string;
-  readonly derivation: Derivation;
+/** A word when the derivation is not the build's, by their outputs; those of content-addressed ones are not known before. */
+function doubts(store: Store, { out }: BuildVariables, { path, derivation }: FoundDerivation): readonly string[] {
+  const outputs = [...outputPaths(derivation).values()];
+  if (out === undefined || outputs.length === 0 || outputs.includes(out)) return [];
+  if (parseStorePath(out, store.storeDir) === undefined) return [];
+  return [`${path} makes ${outputs.join(" ")}, and this build made ${out}: is it the right derivation?`];
 }
 
-function readGiven(store: Store, drv: string): Found {
+function readGiven(store: Store, drv: string): FoundDerivation {
   const path = drv.startsWith(`${store.root}/nix/`) ? drv.slice(store.root.length) : drv;
   const inStore = parseStorePath(path, store.storeDir)?.rest === "";
   if (isErrno(pathStatus(inStore ? onHost(store, path) : drv), "ENOENT"))
@@ -76,7 +86,7 @@ function readGiven(store: Store, drv: string): Found {
 }
 
 /** The derivation that a kept directory's name tells of (Nix before 2.30); of several, the one with the latest log. */
-function byName(store: Store, { directory }: KeptBuild): Found | undefined {
+function byName(store: Store, { directory }: KeptBuild): FoundDerivation | undefined {
   const name = /\/nix-build-(.+)\.drv-\d+(?:-\d+)?(?:\/(?:build|b))?$/.exec(directory)?.[1];
   const names = name === undefined ? [] : directoryNames(onHost(store, store.storeDir));
   if (typeof names === "number") return undefined;
@@ -94,12 +104,13 @@ function mapped(kept: KeptBuild, { buildTop, variables }: BuildVariables): strin
   return formatEnvVars(mapDirectory(mapDirectory(variables, buildTop, "/build"), kept.directory, "/build"));
 }
 
-function rebuild(store: Store, { path, derivation }: Found): Omit<BuildSource, "kept" | "notes"> {
+function rebuild(store: Store, found: FoundDerivation): Omit<BuildSource, "kept" | "notes"> {
+  const { path, derivation } = found;
   const environment = environmentOf(store, derivation);
   const rebuilt = rebuiltVariables(derivation, environment);
   const variables = checkBuildVariables(rebuilt, store, path);
   const envVars = formatEnvVars(rebuilt) + (hasStdenv(derivation) ? SETUP : "");
-  return { variables, envVars, files: environment.files, derivation: path };
+  return { variables, envVars, files: environment.files, derivation: found };
 }
 
 function environmentOf(store: Store, derivation: Derivation): BuildEnvironment {

@@ -4,12 +4,19 @@ import { accessSync, chmodSync, constants, copyFileSync, lchownSync, lstatSync, 
 import { readlinkSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
+import { ownEnvironment } from "../launch/become.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { RLIMITS } from "../libc/constants.ts";
 import { pathStatus, readText } from "../libc/files.ts";
 import { copyTree } from "../nix/copy-tree.ts";
 import { type Derivation, isFixedOutput } from "../nix/derivation.ts";
-import { type NixVersion, nixSeccompProfile, parseNixVersion, parseSandboxShell } from "../nix/exact-rules.ts";
+import {
+  type Installed,
+  nixSeccompProfile,
+  parseInstalled,
+  parseSandboxShell,
+  versionRules,
+} from "../nix/exact-rules.ts";
 import { findDerivation, readDerivation } from "../nix/kept-derivation.ts";
 import { askDatabase, inputClosure, partialOutputs } from "../nix/nix-database.ts";
 import { closureStore, type ExactRules } from "../nix/sandbox.ts";
@@ -37,16 +44,12 @@ export interface Exact {
   readonly fixedOutput: boolean;
   /** Store path of what nix.conf makes /bin/sh, if anything. */
   readonly shell: string | undefined;
-  readonly version: NixVersion | undefined;
+  readonly nix: Installed;
 }
-
-/** The newest that hutch knows the rules of: for a machine whose Nix cannot be asked. */
-const NEWEST: NixVersion = [2, 35, 0];
 
 /** @throws HutchError when the derivation or the Nix database cannot be read */
 export function findExact(store: Store, source: BuildSource): Exact {
-  const path = source.derivation ?? findDerivation(store, source.variables).path;
-  const derivation = readDerivation(store, path);
+  const { derivation } = source.derivation ?? findDerivation(store, source.variables);
   const shell = parseSandboxShell(readText("/etc/nix/nix.conf") ?? "");
   const shellObject = shell === undefined ? undefined : parseStorePath(shell, store.storeDir)?.path;
   const { closure, partial, more } = askDatabase(store, (database) => ({
@@ -61,15 +64,15 @@ export function findExact(store: Store, source: BuildSource): Exact {
     missing: closure.missing,
     partial,
     fixedOutput: isFixedOutput(derivation),
-    version: installedVersion(),
+    nix: installedNix(),
   };
 }
 
-function installedVersion(): NixVersion | undefined {
+function installedNix(): Installed {
   const program = Bun.which("nix") ?? Bun.which("nix-store");
-  if (program === null) return undefined;
+  if (program === null) return parseInstalled("");
   const child = Bun.spawnSync([program, "--version"], { stdin: "ignore", stderr: "ignore" });
-  return parseNixVersion(child.stdout.toString());
+  return parseInstalled(child.stdout.toString());
 }
 
 /** /nix/store of `--exact`. */
@@ -150,32 +153,57 @@ function mayRead(path: string): boolean {
 }
 
 /** Nix's filter for the installed version. */
-export function exactFilter({ version }: Exact): Uint8Array {
-  return compileSeccomp(nixSeccompProfile(version ?? NEWEST), { arch: ARCH, capabilities: [], kernel: [5, 12] });
+export function exactFilter({ nix }: Exact): Uint8Array {
+  return compileSeccomp(nixSeccompProfile(nix.version), { arch: ARCH, capabilities: [], kernel: [5, 12] });
 }
 
 /** What else Nix does to the builder's process; `sealed` as in {@link ExactRules}. */
-export function exactRules(sealed: boolean): ExactRules {
+export function exactRules({ nix }: Exact, sealed: boolean): ExactRules {
+  const { etcMode, scopesSockets, raisesFiles } = versionRules(nix.version);
+  const files = raisesFiles ? hardLimit("RLIMIT_NOFILE", 7) : undefined;
+  return { bounding: CAPABILITIES, coreLimit: hardLimit("RLIMIT_CORE", 4), files, etcMode, scopesSockets, sealed };
+}
+
+function hardLimit(name: string, number: number): number {
   const limit = new BigUint64Array(2);
-  rawCall("prlimit64", 0, RLIMITS["RLIMIT_CORE"] ?? 4, null, limit);
+  rawCall("prlimit64", 0, RLIMITS[name] ?? number, null, limit);
   const hard = limit[1] ?? 0n;
-  return { bounding: CAPABILITIES, coreLimit: hard > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(hard), sealed };
+  return hard > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(hard);
+}
+
+/** Where Nix takes the host's certificates from, unless NIX_SSL_CERT_FILE says (nix's `globals.cc`). */
+const CERTIFICATES = [
+  "/etc/ssl/certs/ca-certificates.crt",
+  "/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt",
+] as const;
+
+function certificates(): readonly string[] {
+  const given = ownEnvironment()
+    .find((entry) => entry.startsWith("NIX_SSL_CERT_FILE="))
+    ?.slice("NIX_SSL_CERT_FILE=".length);
+  const candidates = given === undefined || given === "" ? CERTIFICATES : [given];
+  return candidates.filter((path) => typeof pathStatus(path) !== "number").slice(0, 1);
 }
 
 /** The host's files that a fixed-output derivation gets to find its way in the network. */
-export function networkFiles(): readonly Mount[] {
+export function networkFiles({ nix }: Exact): readonly Mount[] {
   const from = "fixed output";
   const content = "hosts: files dns\nservices: files\n";
   const at = (path: string) => path as SandboxPath;
-  const bound = ["/etc/resolv.conf", "/etc/services", "/etc/hosts"].filter(
+  const same = ["/etc/resolv.conf", "/etc/services", "/etc/hosts"].filter(
     (path) => typeof pathStatus(path) !== "number",
   );
+  const trusted = versionRules(nix.version).certificates ? certificates() : [];
+  const bound = [
+    ...same.map((path) => [path, path] as const),
+    ...trusted.map((path) => [path, CERTIFICATES[0]] as const),
+  ];
   return [
     { type: "file", destination: at("/etc/nsswitch.conf"), content, mode: 0o644, from },
-    ...bound.map((path): Mount => ({
+    ...bound.map(([path, place]): Mount => ({
       type: "bind",
       source: path as HostPath,
-      destination: at(path),
+      destination: at(place),
       attributes: ["ro", "nosuid", "nodev"],
       idmap: false,
       from,

@@ -7,7 +7,7 @@ import { findInteractiveShell } from "../nix/interactive-shell.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
 import { findDerivation } from "../nix/kept-derivation.ts";
 import { greeting, keptDiffFunction, type ShellFacts, shellStartup } from "../nix/phases.ts";
-import { onHost, type Store } from "../nix/store-path.ts";
+import { onHost, parseStorePath, type Store } from "../nix/store-path.ts";
 import { shellQuote } from "../nix/structured-attributes.ts";
 import { computeClosure } from "../rootfs/closure.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
@@ -27,8 +27,8 @@ export interface ShellRequest {
   readonly changes: string | undefined;
   /** Host path of a build log that was given; else the store's is looked for. */
   readonly log: string | undefined;
-  /** The derivation's store path, where it is known. */
-  readonly derivation: string | undefined;
+  /** The derivation, where it is known: its store path, or the host path of a file elsewhere. */
+  readonly derivation: { readonly path: string } | undefined;
   /** Whether standard input is a terminal. */
   readonly terminal: boolean;
   /** Whether a bash of the store is not where it was, since only the build's inputs are. */
@@ -95,7 +95,7 @@ function shellFacts({ store, variables, kept, changes, log, derivation }: ShellR
   const below = workingDirectory?.startsWith(buildTop) === true ? workingDirectory.slice(buildTop.length) : "";
   return {
     name: variables.name ?? "a build",
-    phase: phaseOf(store, variables, log, derivation),
+    phase: kept === undefined && log === undefined ? undefined : phaseOf(store, variables, log, derivation?.path),
     keptDirectory: kept ?? "no directory, since it has not failed yet",
     changes,
     workingDirectory: `/build${below}`,
@@ -115,7 +115,8 @@ function phaseOf(
     return failedPhase(found);
   }
   try {
-    const found = readBuildLog(store, derivation ?? findDerivation(store, variables).path);
+    const inStore = derivation !== undefined && parseStorePath(derivation, store.storeDir) !== undefined;
+    const found = readBuildLog(store, inStore ? derivation : findDerivation(store, variables).path);
     return found && failedPhase(found);
   } catch {
     return undefined; // nothing depends on it but a word in the first line

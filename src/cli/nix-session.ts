@@ -169,7 +169,7 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
   // A map that leads to the machine's root leaves the mounts as the only wall, whatever Nix does.
   const covers = exact === undefined || uid === 0;
   const shellPath = exact === undefined ? variables.shell : exact.shell;
-  const network = exact?.fixedOutput === true ? networkFiles() : [];
+  const network = exact?.fixedOutput === true ? networkFiles(exact) : [];
   return planFor(
     buildSandbox({
       store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
@@ -190,7 +190,7 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
       maskedPaths: covers ? MASKED_PATHS : [],
       readonlyPaths: covers ? READONLY_PATHS : [],
       session: exact !== undefined && shell === undefined,
-      exact: exact && exactRules(keptOwner(source)?.uid !== rawCall("geteuid")),
+      exact: exact && exactRules(exact, keptOwner(source)?.uid !== rawCall("geteuid")),
     }),
   );
 }

@@ -1,5 +1,6 @@
 /** `nix-build-shell --verify`: point by point, what of Nix's own sandbox is as it was and what is not. */
 
+import { versionRules } from "../nix/exact-rules.ts";
 import type { Exact } from "./nix-exact.ts";
 
 /** What the answer depends on. */
@@ -29,9 +30,29 @@ export function formatVerification(facts: VerifyFacts): string {
   return `${lines.join("")}${points.length - differing} points as in Nix, ${differing} differ\n`;
 }
 
+const like = (what: string, how: string): Point => ({ what, same: true, how });
+const unlike = (what: string, how: string): Point => ({ what, same: false, how });
+
+/** What depends on the version of Nix. */
+function* versionPoints(exact: Exact | undefined): Generator<Point> {
+  if (exact === undefined) {
+    yield like("/etc", "group, passwd, hosts byte for byte");
+    yield unlike("seccomp", "hutch's own, which forbids more");
+    yield unlike("landlock", "hutch's own, which forbids changes of mounts");
+    yield unlike("limits", "the caller's");
+    return;
+  }
+  const { version, instead } = exact.nix;
+  const { etcMode, raisesFiles, scopesSockets } = versionRules(version);
+  const name = `as Nix ${version.join(".")}`;
+  if (instead !== undefined) yield unlike("version", `${name}, the newest that hutch knows: ${instead}`);
+  yield like("/etc", `group, passwd, hosts byte for byte; mode ${etcMode.toString(8)}`);
+  yield like("seccomp", name);
+  yield like("landlock", scopesSockets ? "abstract sockets outside are out of reach, where the kernel can" : "none");
+  yield like("limits", `no core files${raisesFiles ? ", as many open files as may be" : ""}; all others the caller's`);
+}
+
 function* pointsOf({ exact, ids, owner, kvm }: VerifyFacts): Generator<Point> {
-  const like = (what: string, how: string): Point => ({ what, same: true, how });
-  const unlike = (what: string, how: string): Point => ({ what, same: false, how });
   const choose = (what: string, yes: string, no: string) => (exact === undefined ? unlike(what, no) : like(what, yes));
   yield like(
     "namespaces",
@@ -42,7 +63,6 @@ function* pointsOf({ exact, ids, owner, kvm }: VerifyFacts): Generator<Point> {
     : unlike("ids", `uid 1000 is ${ids.uid} outside, and was ${owner.uid}: run as root for that`);
   yield like("process", "the command is PID 1, with parent 0");
   yield like("names", "localhost, (none)");
-  yield like("/etc", "group, passwd, hosts byte for byte");
   yield choose(
     "store",
     `${exact?.closure.length ?? 0} inputs, no /nix/var`,
@@ -54,15 +74,10 @@ function* pointsOf({ exact, ids, owner, kvm }: VerifyFacts): Generator<Point> {
   yield choose("/dev/ptmx", "a link to the own devpts'", "the own devpts' device");
   yield like("/dev/kvm", kvm ? "there" : "absent, since it may not be used");
   yield like("/dev/shm, /tmp", "empty, for everybody");
-  yield choose(
-    "seccomp",
-    `as Nix ${exact?.version?.join(".") ?? "2.35, the newest known; there is no nix here to ask"}`,
-    "hutch's own, which forbids more",
-  );
+  yield* versionPoints(exact);
   yield like("no_new_privs", "set");
   yield choose("capabilities", "none; the bounding set is full", "none, and none in the bounding set");
   yield choose("personality", "no address randomisation", "the caller's");
-  yield choose("limits", "no core files; all others the caller's", "the caller's");
   yield choose("user namespaces", "can be made", "cannot be made");
   yield ids.uid === 0 || exact === undefined
     ? unlike(

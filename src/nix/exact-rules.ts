@@ -6,6 +6,24 @@
 /** A version of Nix: `2.18.5` is [2, 18, 5]. */
 export type NixVersion = readonly [major: number, minor: number, patch: number];
 
+/** The newest that hutch knows the rules of: for a machine whose Nix cannot be asked. */
+const NEWEST: NixVersion = [2, 35, 0];
+
+/** Whose rules are followed. */
+export interface Installed {
+  readonly version: NixVersion;
+  /** Why that is not the version of the machine's own Nix; undefined when it is. */
+  readonly instead: string | undefined;
+}
+
+/** Of `nix --version`'s output, "" where there is no Nix. */
+export function parseInstalled(text: string): Installed {
+  const lix = /\(Lix[^)]*\)\s+([\d.]+)/.exec(text)?.[1];
+  if (lix !== undefined) return { version: NEWEST, instead: `Lix ${lix} is here, whose own rules hutch does not know` };
+  const version = parseNixVersion(text);
+  return { version: version ?? NEWEST, instead: version === undefined ? "there is no nix here to ask" : undefined };
+}
+
 /** Of `nix --version`'s output; undefined when it is not Nix's. */
 export function parseNixVersion(text: string): NixVersion | undefined {
   const [, major, minor, patch] = /\(Nix\)\s+(\d+)\.(\d+)(?:\.(\d+))?/.exec(text) ?? [];
@@ -13,9 +31,41 @@ export function parseNixVersion(text: string): NixVersion | undefined {
   return [Number(major), Number(minor), Number(patch ?? 0)];
 }
 
-/** Whether a version is at least `major.minor`. */
-function since([major, minor]: NixVersion, wanted: readonly [number, number]): boolean {
-  return major > wanted[0] || (major === wanted[0] && minor >= wanted[1]);
+/**
+ * Whether a version has what came with `major.minor` (and with a patch of an older one, for each of those that had
+ * it brought back).
+ */
+function since(
+  version: NixVersion,
+  wanted: readonly [number, number, number?],
+  ...back: readonly NixVersion[]
+): boolean {
+  const [major, minor, patch] = version;
+  if (back.some(([m, n, p]) => major === m && minor === n && patch >= p)) return true;
+  const order = major - wanted[0] || minor - wanted[1] || patch - (wanted[2] ?? 0);
+  return order >= 0;
+}
+
+/** What else has changed from version to version; since when, as nix's tags and release notes have it. */
+export interface VersionRules {
+  /** Permissions of /etc. */
+  readonly etcMode: number;
+  /** Whether the soft limit of open files is the hard one, to which Nix raises its own. */
+  readonly raisesFiles: boolean;
+  /** Whether abstract sockets outside are out of reach, by landlock(7). */
+  readonly scopesSockets: boolean;
+  /** Whether a fixed-output derivation gets the certificates of the host. */
+  readonly certificates: boolean;
+}
+
+/** @see VersionRules */
+export function versionRules(version: NixVersion): VersionRules {
+  return {
+    etcMode: since(version, [2, 12, 1]) ? 0o555 : 0o755,
+    raisesFiles: since(version, [2, 34]),
+    scopesSockets: since(version, [2, 35], [2, 31, 4], [2, 32, 7], [2, 33, 4], [2, 34, 5]),
+    certificates: since(version, [2, 16]),
+  };
 }
 
 const S_ISUID = 0o4000;
@@ -29,7 +79,7 @@ export function nixSeccompProfile(version: NixVersion) {
     ["chmod", 1],
     ["fchmod", 1],
     ["fchmodat", 2],
-    ...(since(version, [2, 22]) ? ([["fchmodat2", 2]] as const) : []),
+    ...(since(version, [2, 22], [2, 18, 3]) ? ([["fchmodat2", 2]] as const) : []),
   ];
   const setting = ["setxattr", "lsetxattr", "fsetxattr"];
   const reading = ["getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"];

@@ -79,6 +79,12 @@ export interface ExactRules {
   readonly bounding: readonly string[];
   /** The caller's hard limit of RLIMIT_CORE; the soft one is 0. */
   readonly coreLimit: number;
+  /** The limit of open files, soft and hard, where it is not the caller's. */
+  readonly files: number | undefined;
+  /** Permissions of /etc. */
+  readonly etcMode: number;
+  /** Whether abstract sockets outside are out of reach where the network is the host's, by landlock(7). */
+  readonly scopesSockets: boolean;
   /** Whether the builder was a user of its own, to whom the root directory did not belong. */
   readonly sealed: boolean;
 }
@@ -109,7 +115,7 @@ export function buildSandbox(build: BuildSandbox): Spec {
     init: false,
     words: {},
     session: build.session,
-    ...(exact === undefined ? {} : { security: "none" }),
+    ...(exact === undefined ? {} : { security: "none", scopes: exact.scopesSockets ? ["abstract-sockets"] : [] }),
     ...(startAs === undefined ? {} : { startAs }),
   };
 }
@@ -125,12 +131,17 @@ function buildProcess({ args, env, seccomp, exact }: BuildSandbox): Process {
     additionalGids: [],
     umask: 0o022,
     capabilities: exact?.bounding ?? [],
-    rlimits: exact === undefined ? [] : [{ type: "RLIMIT_CORE", soft: 0, hard: exact.coreLimit }],
+    rlimits: exact === undefined ? [] : limits(exact),
     noNewPrivileges: true,
     seccomp,
     preserveFds: 0,
     ...(exact === undefined ? {} : { personality: ADDR_NO_RANDOMIZE }),
   };
+}
+
+function limits({ coreLimit, files }: ExactRules): Process["rlimits"] {
+  const open = files === undefined ? [] : [{ type: "RLIMIT_NOFILE", soft: files, hard: files }];
+  return [{ type: "RLIMIT_CORE", soft: 0, hard: coreLimit }, ...open];
 }
 
 /** All of a store's /nix, with these directories below it covered: those of sockets, which read-only does not close. */
@@ -177,6 +188,9 @@ function buildMounts({ store, shell, build, kvm, more, exact }: BuildSandbox): r
     exact?.sealed === true
       ? { type: "tmpfs", destination: inside("/tmp"), attributes: ["nosuid", "nodev"], options: { mode: "1777" }, from }
       : { type: "directory", destination: inside("/tmp"), mode: 0o1777, from },
+    ...(exact === undefined
+      ? []
+      : [{ type: "directory", destination: inside("/etc"), mode: exact.etcMode, from } as const]),
     ...BUILD_FILES.map(([path, content]): Mount => ({
       type: "file",
       destination: inside(path),

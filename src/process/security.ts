@@ -52,7 +52,11 @@ export const SCOPES_SINCE = 6;
 export function landlockOf(spec: Spec, host: HostFacts): Landlock | undefined {
   const profile = securityOf(spec);
   const abi = host.landlock;
-  if (profile === "none" || abi < 1) return undefined;
+  if (profile === "none") {
+    const { scopes = [] } = spec;
+    return scopes.length === 0 || abi < SCOPES_SINCE ? undefined : { abi, files: [], rules: [], network: [], scopes };
+  }
+  if (abi < 1) return undefined;
   const known = (rights: readonly FileRight[]) => rights.filter((right) => (SINCE[right] ?? 1) <= abi);
   const scopes: Landlock["scopes"] = abi >= SCOPES_SINCE ? ["abstract-sockets", "signals"] : [];
   if (profile === "strict") {

@@ -51,6 +51,39 @@ eachCaller("nix-build-shell without a plain env-vars", (bench) => {
     expect([result.stdout, result.code]).toEqual([KNOWN("absent"), 0]);
   });
 
+  // [name of the copy]: as in the store, and one that is no store path
+  test.each([(path: string) => path.split("/").at(-1) ?? "", () => "mine.drv"])(
+    "--drv of a file outside of the store: the variables, the store of --exact and the log are its build's",
+    async (nameOf) => {
+      const folder = bench.folder();
+      const copy = `${folder}/${nameOf(derivation("absent"))}`;
+      cpSync(derivation("absent"), copy);
+      for (const options of [
+        ["--drv", copy],
+        ["--exact", "--drv", copy],
+      ])
+        expectSuccess(await run([...options, "--", "bash", "-c", FACTS]), KNOWN("absent"));
+      const phase = await run(["--exact", "--drv", copy, kept.absent], "echo $HUTCH_PHASE; ls /nix");
+      expect([phase.stdout, phase.code]).toEqual(["checkPhase\nstore\n", 0]);
+      expect(phase.stderr).toContain(`its variables are those that ${copy} says`);
+      const argv = [applet(bench), "--store", build.shop().store.root, "--exact", "--drv"];
+      const near = await bench.start([...argv, `./${nameOf(derivation("absent"))}`, "--", "bash", "-c", FACTS], {
+        cwd: folder,
+        env: { TMPDIR: bench.folder() },
+      }).ended;
+      expectSuccess(near, KNOWN("absent"));
+    },
+  );
+
+  test("--drv of another build: a word", async () => {
+    const result = await run(["--drv", derivation("absent"), build.kept(), "bash", "-c", "echo $name"]);
+    expect([result.stdout, result.code]).toEqual(["sample\n", 0]);
+    expect(result.stderr).toMatch(
+      /^nix-build-shell: \/nix\/store\/\S+-absent\.drv makes \/nix\/store\/\S+-absent, and this build made \/nix\/store\/\S+-sample: is it the right derivation\?\n$/,
+    );
+    expectSuccess(await run(["--drv", derivation("sample"), build.kept(), "true"]), "");
+  });
+
   test("its owner's alone", async () => {
     const result = await run([kept.secret, "bash", "-c", FACTS]);
     expect([result.stdout, result.code]).toEqual([KNOWN("secret"), 0]);

@@ -1,7 +1,17 @@
 /** One probe, run by real Nix's builder and by `nix-build-shell --exact` on what that build has left, line by line. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync, unlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseEnvVars, valueOf } from "../../src/nix/env-vars.ts";
 import { nixStore, onHost, type Store } from "../../src/nix/store-path.ts";
@@ -84,6 +94,52 @@ describe("the sandbox is Nix's", () => {
     expect(stdout).toMatch(/differs +root directory/);
     expect(stdout).toMatch(/\n\d+ points as in Nix, 4 differ\n$/);
     expect(enter([], ["--verify"]).stdout).toMatch(/differs +store +all of \/nix/);
+  });
+});
+
+describe("rules of another version, by what nix says of itself", () => {
+  const as = (said: string, options: readonly string[], command: readonly string[], fixed = kept) => {
+    const folder = mkdtempSync(join(shop.root, "nix-"));
+    writeFileSync(join(folder, "nix"), `#!/bin/sh\necho '${said}'\n`, { mode: 0o755 });
+    chmodSync(folder, 0o755);
+    writeFileSync(join(folder, "trusted.crt"), "trusted\n");
+    const child = Bun.spawnSync(
+      ["sh", "-c", 'ulimit -Sn 100; ulimit -Hn 300; "$@"; true', "sh"].concat(
+        ...[BINARY, "--store", store.root, "--exact", ...options, fixed, ...command],
+      ),
+      {
+        ...(isRoot ? { uid: UID, gid: UID } : {}),
+        env: { PATH: `${folder}:/usr/bin:/bin`, NIX_SSL_CERT_FILE: `${folder}/trusted.crt` },
+        cwd: "/",
+      },
+    );
+    expect(child.stderr.toString()).toBe("");
+    return child.stdout.toString();
+  };
+  const look = () => [
+    fact("SHELL"),
+    "-c",
+    "$busybox stat -c %a /etc; ulimit -Sn; ulimit -Hn; $busybox grep Seccomp: /proc/self/status",
+  ];
+
+  test("2.8", () => expect(as("nix (Nix) 2.8.0", [], look())).toBe("755\n100\n300\nSeccomp:\t2\n"));
+  test("2.35: /etc is closed, and the limit of open files is the highest", () =>
+    expect(as("nix (Nix) 2.35.2", [], look())).toBe("555\n300\n300\nSeccomp:\t2\n"));
+
+  test("--verify says whose rules these are", () => {
+    expect(as("nix (Nix) 2.35.2", ["--verify"], [])).toMatch(
+      /as in Nix +limits +no core files, as many open files as may be; all others the caller's\n/,
+    );
+    const lix = as("nix (Lix, like Nix) 2.93.3", ["--verify"], []);
+    expect(lix).toMatch(/differs +version +as Nix 2\.35\.0, the newest that hutch knows: Lix 2\.93\.3 is here,/);
+    expect(as("nix (Nix) 2.8.0", ["--verify"], [])).not.toContain("  version ");
+  });
+
+  test("since 2.16 a fixed-output derivation has the host's certificates", () => {
+    const fixed = shop.fail("package.nix", ["--arg", "fixed", "true", "--argstr", "name", "certified"]).kept;
+    const show = ["bash", "-c", "cd /etc/ssl/certs 2>/dev/null && cat * || echo none"];
+    expect(as("nix (Nix) 2.15.3", [], show, fixed)).toBe("none\n");
+    expect(as("nix (Nix) 2.16.0", [], show, fixed)).toBe("trusted\n");
   });
 });
 

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { nixSeccompProfile, parseNixVersion, parseSandboxShell } from "../../src/nix/exact-rules.ts";
+import {
+  nixSeccompProfile,
+  parseInstalled,
+  parseNixVersion,
+  parseSandboxShell,
+  versionRules,
+} from "../../src/nix/exact-rules.ts";
 
 test.each([
   ["nix (Nix) 2.8.0\n", [2, 8, 0]],
@@ -9,6 +15,35 @@ test.each([
   ["", undefined],
 ] as const)("%j is version %p", (text, version) => {
   expect(parseNixVersion(text)).toEqual(version === undefined ? undefined : [...version]);
+});
+
+test("Lix is no Nix, and a machine without either has the newest rules", () => {
+  expect(parseInstalled("nix (Nix) 2.18.1\n")).toEqual({ version: [2, 18, 1], instead: undefined });
+  expect(parseInstalled("nix (Lix, like Nix) 2.93.3\nSystem type: x\n")).toEqual({
+    version: [2, 35, 0],
+    instead: "Lix 2.93.3 is here, whose own rules hutch does not know",
+  });
+  expect(parseInstalled("").instead).toBe("there is no nix here to ask");
+});
+
+// [version, mode of /etc, open files raised, abstract sockets inside, certificates, fchmodat2 filtered]
+test.each([
+  [[2, 8, 0], 0o755, false, false, false, false],
+  [[2, 12, 0], 0o755, false, false, false, false],
+  [[2, 12, 1], 0o555, false, false, false, false],
+  [[2, 16, 0], 0o555, false, false, true, false],
+  [[2, 18, 3], 0o555, false, false, true, true],
+  [[2, 21, 0], 0o555, false, false, true, false],
+  [[2, 31, 3], 0o555, false, false, true, true],
+  [[2, 31, 4], 0o555, false, true, true, true],
+  [[2, 34, 0], 0o555, true, false, true, true],
+  [[2, 34, 5], 0o555, true, true, true, true],
+  [[2, 35, 0], 0o555, true, true, true, true],
+  [[3, 0, 0], 0o555, true, true, true, true],
+] as const)("the rules of %p", (version, etcMode, raisesFiles, scopesSockets, certificates, filtered) => {
+  expect(versionRules(version)).toEqual({ etcMode, raisesFiles, scopesSockets, certificates });
+  const names = nixSeccompProfile(version).syscalls.flatMap((rule) => rule.names);
+  expect(names.includes("fchmodat2")).toBe(filtered);
 });
 
 describe("the filter by version", () => {

@@ -1,7 +1,7 @@
 /** nix-build-shell on a terminal: the shell, its first line, line editing, job control, what it leaves. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { eachCaller } from "./hutch.ts";
 import { applet, failedBuild } from "./nix-builds.ts";
 import { openTerminal } from "./nix-terminal.ts";
@@ -32,6 +32,39 @@ eachCaller("nix-build-shell on a terminal", (bench) => {
     terminal.type("echo status $?", "Enter");
     await terminal.shows("\nstatus 7");
     expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test("a bash with line editing from the store is taken first", async () => {
+    const { root } = build.shop().store;
+    const named = (name: string) => readdirSync(`${root}/nix/store`).find((base) => base.endsWith(`-${name}`));
+    const place = `${root}/nix/store/${"0".repeat(32)}-bash-interactive-9.9`;
+    const busybox = `/nix/store/${named("host-tools")}/busybox`;
+    // what it is known by, and the bash of the fixture, which has line editing too
+    const text = `#!${busybox} sh\n# bind [-lp\nWHOSE=store exec /nix/store/${named("bash-5")}/bin/bash "$@"\n`;
+    mkdirSync(`${place}/bin`, { recursive: true });
+    try {
+      writeFileSync(`${place}/bin/bash`, text, { mode: 0o755 });
+      using terminal = open(bench.folder());
+      await terminal.shows(PROMPT);
+      terminal.type('cho "$WHOSE-bash"', "C-a", "e", "Enter");
+      await terminal.shows("\nstore-bash");
+      terminal.type("exit", "Enter");
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  });
+
+  test("without any bash that has line editing: the build's own, and a word about it", async () => {
+    const folder = bench.folder({ bash: { executable: "#!/bin/sh\n" } });
+    using terminal = openTerminal(bench.folder());
+    const argv = [...bench.caller.prefix, applet(bench), "--store", build.shop().store.root, build.kept()];
+    terminal.type(`TMPDIR=${bench.folder()} PATH=${folder}:$PATH ${argv.join(" ")}`, "Enter");
+    const first = await terminal.shows(PROMPT);
+    expect(first).toContain("no bash with line editing was found, in the store or on this host: arrow keys and Tab");
+    terminal.type("echo plain-$name; exit 3", "Enter");
+    await terminal.shows("\nplain-sample");
+    terminal.type("echo status $?", "Enter");
+    await terminal.shows("\nstatus 3");
   });
 
   test("^C and ^Z reach the job, and the terminal is the caller's again", async () => {

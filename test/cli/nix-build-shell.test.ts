@@ -93,6 +93,35 @@ eachCaller("nix-build-shell", (bench) => {
     ]);
   });
 
+  test("SHELL is started as the assignment says, with an empty environment", async () => {
+    const [shell, busybox] = ["shell", "busybox"].map((name, n) => `/nix/store/${String(n).repeat(32)}-${name}/bin/sh`);
+    const tell = 'for w in "$0" "$@"; do echo "[$w]"; done; tr "\\0" "\\n" </proc/$$/environ; pwd; exit 4';
+    const folder = bench.folder({
+      "kept/env-vars": `declare -x SHELL="${shell}"\ndeclare -x NAME="not yet"\n`,
+      [`store${shell}`]: { executable: `#!${busybox}\n${tell}\n` },
+      [`store${busybox}`]: { executable: "" },
+      temporary: { directory: true },
+    });
+    copyFileSync(needs("busybox"), `${folder}/store${busybox}`);
+    const args = [applet(bench), "--store", `${folder}/store`, `${folder}/kept`, "cmd", "a b", "", "-x"];
+    const { stdout, stderr, code } = await bench.start(args, { env: { TMPDIR: `${folder}/temporary`, A: "b" } }).ended;
+    expect(stderr).toBe("");
+    const words = ["-c", 'source /build/env-vars; exec "$@"', "--", "cmd", "a b", "", "-x"];
+    expect(stdout).toBe(`[${shell}]\n${words.map((word) => `[${word}]\n`).join("")}/build\n`);
+    expect(code).toBe(4);
+  });
+
+  test("/nix is read-only with what is mounted below it", async () => {
+    const mount = bench.caller.root ? ["-m"] : ["-r", "-m"];
+    const look = "cat drvs/file; (echo x > drvs/new) 2>/dev/null || echo read-only";
+    const mounted = `place=$1/nix/var/log/nix/drvs; mount -t tmpfs -o mode=1777 none "$place" || exit
+      echo there > "$place/file"; "$2" --store "$1" "$3" bash -c "cd /nix/var/log/nix; $4"; ls "$place"`;
+    const argv = [needs("unshare"), ...mount, "--propagation", "private", "sh", "-c", mounted, "sh"];
+    const words = [build.shop().store.root, applet(bench), build.kept(), look];
+    const ran = await bench.start([...argv, ...words], { stdin: "", env: { TMPDIR: bench.folder() } }).ended;
+    expectSuccess(ran, "there\nread-only\nfile\n");
+  });
+
   test("user namespace: 1000 and 100 are the caller's, setgroups is denied, no other groups", async () => {
     const { uid } = bench.caller;
     const text = "id -u; id -g; id -G; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups";

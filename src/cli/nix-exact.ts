@@ -3,6 +3,7 @@
 import { accessSync, chmodSync, constants, copyFileSync, lchownSync, lstatSync, mkdirSync } from "node:fs";
 import { readlinkSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { fsPath } from "../bytes.ts";
+import { DEFAULT_PATH } from "../defaults.ts";
 import { HutchError } from "../errors.ts";
 import { ownEnvironment } from "../launch/become.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
@@ -70,8 +71,10 @@ export function findExact(store: Store, source: BuildSource): Exact {
 
 function installedNix(): Installed {
   const program = Bun.which("nix") ?? Bun.which("nix-store");
-  if (program === null) return parseInstalled("");
-  const child = Bun.spawnSync([program, "--version"], { stdin: "ignore", stderr: "ignore" });
+  if (program === null) return parseInstalled(undefined);
+  // it ends by SIGABRT where it may not look into HOME
+  const env = { HOME: "/homeless-shelter", PATH: DEFAULT_PATH };
+  const child = Bun.spawnSync([program, "--version"], { stdin: "ignore", stderr: "ignore", env });
   return parseInstalled(child.stdout.toString());
 }
 

@@ -16,12 +16,13 @@ export interface Installed {
   readonly instead: string | undefined;
 }
 
-/** Of `nix --version`'s output, "" where there is no Nix. */
-export function parseInstalled(text: string): Installed {
+/** Of `nix --version`'s output, undefined where there is no Nix. */
+export function parseInstalled(text: string | undefined): Installed {
+  if (text === undefined) return { version: NEWEST, instead: "there is no nix here to ask" };
   const lix = /\(Lix[^)]*\)\s+([\d.]+)/.exec(text)?.[1];
   if (lix !== undefined) return { version: NEWEST, instead: `Lix ${lix} is here, whose own rules hutch does not know` };
   const version = parseNixVersion(text);
-  return { version: version ?? NEWEST, instead: version === undefined ? "there is no nix here to ask" : undefined };
+  return { version: version ?? NEWEST, instead: version === undefined ? "nix --version names none" : undefined };
 }
 
 /** Of `nix --version`'s output; undefined when it is not Nix's. */

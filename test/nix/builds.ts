@@ -55,6 +55,9 @@ export function workshop(uid?: number): Workshop {
   for (const directory of ["", "/libexec", "/lib"]) mkdirSync(`${raw}${directory}`);
   copyFileSync(needProgram("busybox", "busybox-static"), `${raw}/busybox`);
   for (const name of PROGRAMS) copyWithLibraries(needProgram(name, "coreutils"), name, raw);
+  const calls = [needProgram("gcc", "gcc"), "-static", "-O1", "-Wall", "-Werror", "-o", `${raw}/calls`];
+  const compiled = run([...calls, `${FIXTURE}/calls.c`]);
+  if (compiled.code !== 0) throw new Error(`gcc calls.c: ${compiled.stderr}`);
   for (const directory of ["/kept", "/home"]) mkdirSync(`${root}${directory}`);
   if (uid !== undefined) for (const path of [root, `${root}/kept`, `${root}/home`]) chownSync(path, uid, uid);
   chmodSync(root, 0o755);

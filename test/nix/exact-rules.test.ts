@@ -23,7 +23,8 @@ test("Lix is no Nix, and a machine without either has the newest rules", () => {
     version: [2, 35, 0],
     instead: "Lix 2.93.3 is here, whose own rules hutch does not know",
   });
-  expect(parseInstalled("").instead).toBe("there is no nix here to ask");
+  expect(parseInstalled(undefined).instead).toBe("there is no nix here to ask");
+  expect(parseInstalled("").instead).toBe("nix --version names none");
 });
 
 // [version, mode of /etc, open files raised, abstract sockets inside, certificates, fchmodat2 filtered]

@@ -2,8 +2,9 @@
 
 import { decodeBytes, encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
-import { isTerminal, writeAll } from "../libc/files.ts";
+import { closeDescriptor, isTerminal, writeAll } from "../libc/files.ts";
 import { parseKeptOutput } from "../nix/kept-output.ts";
+import { openErrorTerminal } from "./error-terminal.ts";
 
 /** How a build has ended: with a status that is hutch's too, or with a directory to be entered. */
 export type BuildEnd = { readonly code: number } | { readonly kept: string };
@@ -50,17 +51,20 @@ export async function runBuild(command: readonly string[], pick: number | undefi
 }
 
 async function runToEnd(command: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+  using terminal = isTerminal(2) ? openErrorTerminal() : undefined;
   let child;
   try {
-    child = Bun.spawn([...command], { stdin: "inherit", stdout: "inherit", stderr: "pipe" });
+    child = Bun.spawn([...command], { stdin: "inherit", stdout: "inherit", stderr: terminal?.inner ?? "pipe" });
   } catch (error) {
     const { code } = error as { code?: string };
     throw new HutchError(`${command[0]}: ${code === "ENOENT" ? "command not found" : (code ?? String(error))}`, {
       exitCode: code === "ENOENT" ? EXIT.notFound : EXIT.notExecutable,
     });
   }
+  if (terminal !== undefined) closeDescriptor(terminal.inner);
   let tail = new Uint8Array(0);
-  for await (const chunk of child.stderr) {
+  const stream = typeof child.stderr === "object" ? child.stderr : undefined;
+  for await (const chunk of terminal?.chunks() ?? stream ?? []) {
     writeAll(2, chunk);
     tail = new Uint8Array(Buffer.concat([tail, chunk]).subarray(-REMEMBERED));
   }

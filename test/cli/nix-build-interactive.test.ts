@@ -155,6 +155,22 @@ eachCaller("nix-build-shell on a terminal", (bench) => {
     await terminal.shows("\nrc=6");
   });
 
+  test("--build: the build's standard error is a terminal of the same size, and its bytes pass", async () => {
+    const look = "[ -t 2 ] && echo is-terminal >&2; stty size <&2 >&2; printf 'raw\\n\\rbar 1\\rbar 2\\n' >&2";
+    const folder = bench.folder({
+      "nix-build": {
+        executable: `#!/bin/sh\n${look}\necho "note: keeping build directory '${build.kept()}'" >&2; exit 1\n`,
+      },
+    });
+    using terminal = openTerminal(bench.folder());
+    const argv = [...bench.caller.prefix, applet(bench), "--store", build.shop().store.root, "--build"];
+    terminal.type(`TMPDIR=${bench.folder()} ${argv.join(" ")} ${folder}/nix-build`, "Enter");
+    const seen = await terminal.shows(PROMPT);
+    expect(seen).toContain("\nis-terminal\n50 200\nraw\nbar 2\n");
+    terminal.type("exit 4", "Enter", 'echo "rc=$?"', "Enter");
+    await terminal.shows("\nrc=4");
+  });
+
   test("phases are run again, and the prompt follows", async () => {
     using terminal = open(bench.folder());
     await terminal.shows(PROMPT);

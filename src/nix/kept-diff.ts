@@ -21,6 +21,7 @@ import {
   type Status,
   statusBuffer,
 } from "../libc/walk.ts";
+import { isProductName } from "./build-products.ts";
 
 export type ChangeKind = "added" | "removed" | "changed";
 
@@ -169,12 +170,9 @@ function isBinary(fd: number): boolean {
   return head.subarray(0, fill(fd, head)).includes(0);
 }
 
-const PRODUCTS =
-  /(?:^|\/)(?:target|node_modules|__pycache__|CMakeFiles|\.deps|\.libs|autom4te\.cache|dist-newstyle|meson-(?:logs|private|info))(?:\/|$)|\.(?:o|lo|la|a|so(?:\.[0-9.]+)?|pyc|pyo|class|d|gch|mod|cmi|cmx|cmo|hi|dyn_o|dyn_hi|rlib|rmeta|gcda|gcno|log|trs|stamp)$|(?:^|\/)(?:config\.(?:status|log|cache)|CMakeCache\.txt|build\.ninja|\.ninja_(?:log|deps)|libtool|stamp-h1?|Makefile\.deps|\.cargo-lock)$/;
-
 /** Whether a change is something a build makes rather than something a person writes: by its name, or binary and not a source before. */
 export function isBuildProduct(change: Change): boolean {
-  return PRODUCTS.test(change.path) || (change.binary && change.kind === "added");
+  return isProductName(change.path) || (change.binary && change.kind === "added");
 }
 
 const LETTERS: Readonly<Record<ChangeKind, string>> = { added: "A", removed: "D", changed: "M" };

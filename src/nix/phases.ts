@@ -7,6 +7,7 @@
  * 2023) or genericBuild, and leaves its exports, other variables, directory and phase for the next one.
  */
 
+import { productExpression } from "./build-products.ts";
 import { shellQuote } from "./structured-attributes.ts";
 
 /** Where the shell text works. All are paths inside the sandbox. */
@@ -182,28 +183,44 @@ cd -- ${shellQuote(facts.workingDirectory)} 2>/dev/null || cd -- ${shellQuote(to
 }
 
 /**
- * `kept-diff` for inside the sandbox: what differs between the build directory and the kept one, which is visible there
- * at `keptPath`. By diff where the build has one (stdenv has), else a list by content, with bash alone.
+ * `kept-diff [--no-products]` for inside the sandbox: what differs between the build directory and the kept one, which is
+ * visible there at `keptPath`. By diff where the build has one (stdenv has), else a list by content, with bash alone.
  */
 export function keptDiffFunction(keptPath: string, buildTop: string): string {
   const [kept, top] = [shellQuote(keptPath), shellQuote(buildTop)];
   return `
 kept-diff() {
-  if type -P diff >/dev/null; then
+  if [ "\${1:-}" != --no-products ] && type -P diff >/dev/null; then
     (cd / && diff -ruN --no-dereference -x env-vars "$@" ${kept} ${top})
     return
   fi
   (
-    shopt -s globstar dotglob nullglob; status=0
+    shopt -s globstar dotglob nullglob; LC_ALL=C status=0 skip= diff= product=${shellQuote(productExpression())}
+    if [ "\${1:-}" = --no-products ]; then skip=1; shift; if type -P diff >/dev/null; then diff=1; fi; fi
+    differs() {
+      if [ -n "$diff" ]; then ! diff -q --no-dereference ${kept}/"$1" "$1" >/dev/null
+      else [ -f "$1" ] && [ "$(< "$1")" != "$(< ${kept}/"$1")" ]; fi
+    }
+    # a NUL in the beginning
+    is_binary() { [ -f "$1" ] && IFS= read -r -d '' -n 8192 head < "$1" && [ \${#head} -lt 8192 ]; }
+    tell() {
+      if [ -n "$skip" ]; then
+        if [[ $2 =~ $product ]]; then return; fi
+        if [ "$1" = added ] && is_binary "$2"; then return; fi
+      fi
+      status=1
+      if [ -n "$diff" ]; then diff -uN --no-dereference "\${@:3}" ${kept}/"$2" ${top}/"$2"
+      else builtin printf '%-8s %s\\n' "$1" "$2"; fi
+    }
     cd ${top}; for f in **; do
       [ -L "$f" ] || [ ! -d "$f" ] || continue
       [ "$f" != env-vars ] || continue
-      if [ ! -e ${kept}/"$f" ] && [ ! -L ${kept}/"$f" ]; then echo "added    $f"; status=1
-      elif [ -f "$f" ] && [ "$(< "$f")" != "$(< ${kept}/"$f")" ]; then echo "changed  $f"; status=1; fi
+      if [ ! -e ${kept}/"$f" ] && [ ! -L ${kept}/"$f" ]; then tell added "$f" "$@"
+      elif differs "$f"; then tell changed "$f" "$@"; fi
     done 2>/dev/null
     cd ${kept}; for f in **; do
       [ -L "$f" ] || [ ! -d "$f" ] || continue
-      if [ ! -e ${top}/"$f" ] && [ ! -L ${top}/"$f" ]; then echo "removed  $f"; status=1; fi
+      if [ ! -e ${top}/"$f" ] && [ ! -L ${top}/"$f" ]; then tell removed "$f" "$@"; fi
     done
     exit $status
   )

@@ -38,6 +38,8 @@ eachCaller("nix-build-shell without a terminal", (bench) => {
     expect(result.stdout).toContain("added    source/new\n");
     expect(result.stdout).toContain("changed  source/sample.c\n");
     expect(result.stdout).toEndWith("read-only\n");
+    const sources = await feed("echo x > x.o; echo x > new; kept-diff --no-products");
+    expect(sources.stdout).toBe("added    source/new\n");
   });
 
   test("a word about changes, but not about products of the build", async () => {

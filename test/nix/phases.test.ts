@@ -279,4 +279,20 @@ test("kept-diff inside: by diff, and by bash alone", () => {
   expect(withDiff).toEndWith("=1\n");
   const alone = run([bash, "-c", program], { env: { PATH: "/nowhere" } });
   expect(alone).toMatchObject({ stdout: "added    src/.new\nchanged  src/a b.c\nremoved  src/gone\n=1\n", stderr: "" });
+  // what the build makes, by its name or as a binary file that was not there
+  for (const path of ["src/x.o", "target/deep/x", "config.log", "src/libx.so.1.2", "src/program"]) {
+    fs.mkdirSync(`${top}/${path.split("/").slice(0, -1).join("/")}`, { recursive: true });
+    fs.writeFileSync(`${top}/${path}`, path === "src/program" ? "\x7fELF\0" : "made");
+  }
+  const sources = `${keptDiffFunction(kept, top)}\nkept-diff --no-products; echo "=$?"`;
+  expect(run([bash, "-c", sources], { env: { PATH: "/nowhere" } })).toMatchObject({
+    stdout: "added    src/.new\nchanged  src/a b.c\nremoved  src/gone\n=1\n",
+    stderr: "",
+  });
+  const shown = run([bash, "-c", sources], { env: { PATH: process.env["PATH"] ?? "" } }).stdout;
+  expect(shown).toContain("-one\n+two\n");
+  expect(shown).toContain("+n\n");
+  expect(shown).not.toMatch(/made|ELF|Binary|program/);
+  expect(shown).toEndWith("=1\n");
+  expect(run([bash, "-c", program], { env: { PATH: "/nowhere" } }).stdout).toContain("added    target/deep/x\n");
 });

@@ -15,6 +15,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseEnvVars, valueOf } from "../../src/nix/env-vars.ts";
 import { nixStore, onHost, type Store } from "../../src/nix/store-path.ts";
+import { rawCall } from "../../src/libc/call.ts";
 import { workshop, type Workshop } from "../nix/builds.ts";
 
 setDefaultTimeout(60_000);
@@ -97,25 +98,27 @@ describe("the sandbox is Nix's", () => {
   });
 });
 
+/** `--exact` on a machine whose nix says this of itself, with low limits of open files and a file of certificates. */
+function as(said: string, options: readonly string[], command: readonly string[], entered = kept): string {
+  const folder = mkdtempSync(join(shop.root, "nix-"));
+  writeFileSync(join(folder, "nix"), `#!/bin/sh\necho '${said}'\n`, { mode: 0o755 });
+  chmodSync(folder, 0o755);
+  writeFileSync(join(folder, "trusted.crt"), "trusted\n");
+  const child = Bun.spawnSync(
+    ["sh", "-c", 'ulimit -Sn 100; ulimit -Hn 300; "$@"; true', "sh"].concat(
+      ...[BINARY, "--store", store.root, "--exact", ...options, entered, ...command],
+    ),
+    {
+      ...(isRoot ? { uid: UID, gid: UID } : {}),
+      env: { PATH: `${folder}:/usr/bin:/bin`, NIX_SSL_CERT_FILE: `${folder}/trusted.crt` },
+      cwd: "/",
+    },
+  );
+  expect(child.stderr.toString()).toBe("");
+  return child.stdout.toString();
+}
+
 describe("rules of another version, by what nix says of itself", () => {
-  const as = (said: string, options: readonly string[], command: readonly string[], fixed = kept) => {
-    const folder = mkdtempSync(join(shop.root, "nix-"));
-    writeFileSync(join(folder, "nix"), `#!/bin/sh\necho '${said}'\n`, { mode: 0o755 });
-    chmodSync(folder, 0o755);
-    writeFileSync(join(folder, "trusted.crt"), "trusted\n");
-    const child = Bun.spawnSync(
-      ["sh", "-c", 'ulimit -Sn 100; ulimit -Hn 300; "$@"; true', "sh"].concat(
-        ...[BINARY, "--store", store.root, "--exact", ...options, fixed, ...command],
-      ),
-      {
-        ...(isRoot ? { uid: UID, gid: UID } : {}),
-        env: { PATH: `${folder}:/usr/bin:/bin`, NIX_SSL_CERT_FILE: `${folder}/trusted.crt` },
-        cwd: "/",
-      },
-    );
-    expect(child.stderr.toString()).toBe("");
-    return child.stdout.toString();
-  };
   const look = () => [
     fact("SHELL"),
     "-c",
@@ -151,6 +154,16 @@ describe("rules of another version, by what nix says of itself", () => {
     expect(as("nix (Nix) 2.15.3", [], show, fixed)).toBe("none\n");
     expect(as("nix (Nix) 2.16.0", [], show, fixed)).toBe("trusted\n");
   });
+});
+
+test("since 2.35 abstract sockets of the host are out of reach of a fixed-output derivation, where landlock can", () => {
+  const fixed = shop.fail("package.nix", ["--arg", "fixed", "true", "--argstr", "name", "reaching"]).kept;
+  const name = `hutch-nix-test-${process.pid}`;
+  using _listener = Bun.listen({ unix: `\0${name}`, socket: { data() {} } });
+  const reach = ["bash", "-c", `/nix/store/*-host-tools/calls ${name}`];
+  const landlock = rawCall("landlock_create_ruleset", null, 0, 1);
+  expect(as("nix (Nix) 2.31.3", [], reach, fixed)).toBe("0\n");
+  expect(as("nix (Nix) 2.35.0", [], reach, fixed)).toBe(landlock >= 6 ? "1\n" : "0\n");
 });
 
 describe("the store of --exact", () => {

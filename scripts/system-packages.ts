@@ -23,6 +23,7 @@ procps                     ps                          process tree tests
 less                       less                        terminal tests
 vim-nox                    vim.nox                     terminal tests
 tmux                       tmux                        terminal tests
+gdb                        gdb                         Nix tests
 strace                     strace                      launcher tests
 busybox-static             busybox                     rootfs tests
 bzip2                      bzip2                       image layers

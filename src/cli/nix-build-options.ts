@@ -13,6 +13,11 @@ export const NIX_BUILD_OPTIONS = {
     description: "the store and the rules as Nix has them: the build's inputs alone, $out writable",
   },
   verify: { type: "boolean", description: "enter nothing: tell what is as in Nix's own sandbox, and what is not" },
+  add: {
+    type: "string",
+    valueHint: "PROGRAM",
+    description: "a program of the host, strace for one, in a directory of its own at the end of PATH (repeatable)",
+  },
   drv: {
     type: "string",
     valueHint: "FILE.drv",

@@ -9,7 +9,7 @@ import { checkOperands, checkTogether, NIX_BUILD_OPTIONS } from "./nix-build-opt
 import { runBuild, storeOfCommand } from "./nix-build-run.ts";
 import { findSource } from "./nix-build-source.ts";
 import { enterSession, verifySession } from "./nix-session.ts";
-import { has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
+import { all, has, last, oneOf, type Parsed, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
 
 const OPERANDS = "BUILD_DIR [COMMAND [ARG…]]";
@@ -84,6 +84,7 @@ function choices(parsed: Parsed) {
     throw new UsageError(`${log.value} does not exist`, { from: log.words });
   if (keep?.value === "") throw new UsageError("--keep needs a directory");
   return {
+    added: all(parsed, "add"),
     hostNetwork: oneOf(parsed, "network", ["none", "host"], "none") === "host",
     keep: keep === undefined ? undefined : absolute(keep.value),
     log: log?.value,

@@ -12,6 +12,7 @@ import { shellQuote } from "../nix/structured-attributes.ts";
 import { computeClosure } from "../rootfs/closure.ts";
 import { realHostFiles } from "../rootfs/host-files.ts";
 import { UsageError } from "../errors.ts";
+import { ADDED_PATH } from "./nix-add.ts";
 import type { HostPath, Mount, SandboxPath } from "../spec.ts";
 
 /** Where hutch's own things are inside: nothing of it is there for a command. */
@@ -21,6 +22,8 @@ const OWN = "/tmp/hutch";
 export interface ShellRequest {
   readonly store: Store;
   readonly variables: BuildVariables;
+  /** Programs of the host that are brought along. */
+  readonly added: readonly unknown[];
   /** Host path of the kept directory, if there is one. */
   readonly kept: string | undefined;
   /** Host path that changes are kept in; undefined when they are thrown away. */
@@ -48,7 +51,8 @@ export interface PreparedShell {
 export function prepareShell(request: ShellRequest): PreparedShell {
   const { store, variables, kept, terminal } = request;
   const facts = shellFacts(request);
-  const settings = { shell: variables.shell, buildTop: "/build", stateDirectory: `${OWN}/state` };
+  const path = request.added.length > 0 ? { added: ADDED_PATH } : {};
+  const settings = { shell: variables.shell, buildTop: "/build", stateDirectory: `${OWN}/state`, ...path };
   const keptInside = `${OWN}/kept`;
   const startup = [
     shellStartup(settings, facts),

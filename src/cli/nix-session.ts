@@ -16,9 +16,11 @@ import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
 import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
 import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
+import type { Wanted } from "../rootfs/host-programs.ts";
 import type { HostPath, Mount } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import type { BuildSource } from "./nix-build-source.ts";
+import { ADDED_PATH, type Added, addPrograms } from "./nix-add.ts";
 import { copyBuild } from "./nix-copy.ts";
 import { type Exact, exactFilter, exactRules, findExact, makeStore, networkFiles, type Owner } from "./nix-exact.ts";
 import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
@@ -34,6 +36,8 @@ export interface Session {
   /** Empty for a shell. */
   readonly command: readonly string[];
   readonly hostNetwork: boolean;
+  /** Programs of the host to bring along. */
+  readonly added: readonly Wanted[];
   /** Host path to keep the copy in; undefined when it is thrown away. */
   readonly keep: string | undefined;
   readonly log: string | undefined;
@@ -67,6 +71,7 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     checkOutside(dirname(session.patch), session, `--export-patch ${session.patch}`);
     checkPatch(session.patch);
   }
+  const added = addPrograms(session.added, source.variables.shell);
   removeOldSessions(parent);
   const directory = makeSessionDirectory(parent);
   const build = keep ?? `${directory}/build`;
@@ -84,9 +89,9 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     if (exact !== undefined) chmodSync(fsPath(build), 0o700); // kept directories are opened only when they are kept
     const made = exact && (await makeStore(store, exact, `${directory}/store`, owner));
     const missing = [...unreadable.map(({ path }) => `${kept}/${path}`), ...(made?.unreadable ?? [])];
-    for (const note of [...source.notes, ...tellUnreadable(missing)]) say(`nix-build-shell: ${note}`);
+    for (const note of [...source.notes, ...added.notes, ...tellUnreadable(missing)]) say(`nix-build-shell: ${note}`);
     for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
-    const plan = await sessionPlan({ session, build, shell, exact, closure: made?.mounts, owner });
+    const plan = await sessionPlan({ session, build, shell, exact, closure: made?.mounts, owner, added });
     for (const line of shell?.lines ?? []) say(line);
     const end: SessionEnd = {
       directory,
@@ -160,9 +165,10 @@ interface Prepared {
   readonly exact: Exact | undefined;
   readonly closure: readonly Mount[] | undefined;
   readonly owner: Owner | undefined;
+  readonly added: Added;
 }
 
-async function sessionPlan({ session, build, shell, exact, closure, owner }: Prepared): Promise<Plan> {
+async function sessionPlan({ session, build, shell, exact, closure, owner, added }: Prepared): Promise<Plan> {
   const { store, source, command } = session;
   const { variables } = source;
   const [uid, gid] = [owner?.uid ?? rawCall("geteuid"), owner?.gid ?? rawCall("getegid")];
@@ -183,9 +189,9 @@ async function sessionPlan({ session, build, shell, exact, closure, owner }: Pre
         exact === undefined
           ? await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] })
           : exactFilter(exact),
-      args: shell?.args ?? commandArguments(variables.shell, command),
+      args: shell?.args ?? commandArguments(variables.shell, command, added.mounts.length > 0 ? ADDED_PATH : undefined),
       env: shell?.env ?? [],
-      more: [...network, ...(shell?.mounts ?? [])],
+      more: [...network, ...(shell?.mounts ?? []), ...added.mounts],
       hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
       maskedPaths: covers ? MASKED_PATHS : [],
       readonlyPaths: covers ? READONLY_PATHS : [],

@@ -17,6 +17,8 @@ export interface PhaseSettings {
   readonly buildTop: string;
   /** A directory that phases may leave their state in; outside the build directory, so that it is no change. */
   readonly stateDirectory: string;
+  /** A directory that stays at the end of the user's PATH, whatever a phase makes of that; phases do not have it. */
+  readonly added?: string;
 }
 
 /** nixpkgs' phases in order, with the hooks for more between them, for a setup that only genericBuild knows them from. */
@@ -138,8 +140,13 @@ __hutch_take_up() {
   IFS= read -r __hutch_line < ${state}/directory
   cd -- "$__hutch_line" || cd -- ${shellQuote(settings.buildTop)}
   if [ -e ${state}/phase ]; then IFS= read -r HUTCH_PHASE < ${state}/phase; fi
-} 2>/dev/null
+${addToPath(settings)}} 2>/dev/null
 `;
+}
+
+function addToPath({ added }: PhaseSettings): string {
+  if (added === undefined) return "";
+  return `case :$PATH: in *:${added}:*) ;; *) export PATH="$PATH:${added}" ;; esac\n`;
 }
 
 /** What the first line and the prompt tell. */
@@ -172,7 +179,7 @@ export function shellStartup(settings: PhaseSettings, facts: ShellFacts): string
   // promptvars would expand what a package's name says: it is data, in a variable that the prompt shows
   return `unset BASH_ENV
 if [ -e ${shellQuote(`${top}/env-vars`)} ]; then source ${shellQuote(`${top}/env-vars`)}; fi
-set +eu +o pipefail
+${addToPath(settings)}set +eu +o pipefail
 ${phaseFunctions(settings)}
 HUTCH_NAME=${shellQuote(facts.name)}
 HUTCH_PHASE=${shellQuote(facts.phase ?? "")}

@@ -207,7 +207,11 @@ function buildMounts({ store, shell, build, kvm, more, exact }: BuildSandbox): r
   ];
 }
 
-/** What the shell is started with for a command: the variables are sourced, then the command takes the shell's place. */
-export function commandArguments(shell: string, command: readonly string[]): readonly string[] {
-  return [shell, "-c", 'source /build/env-vars; exec "$@"', "--", ...command];
+/**
+ * What the shell is started with for a command: the variables are sourced, then the command takes the shell's place.
+ * `added` is a directory for the end of PATH, without characters that a shell knows.
+ */
+export function commandArguments(shell: string, command: readonly string[], added?: string): readonly string[] {
+  const path = added === undefined ? "" : ` export PATH="$PATH:${added}";`;
+  return [shell, "-c", `source /build/env-vars;${path} exec "$@"`, "--", ...command];
 }

@@ -4,7 +4,7 @@
  * Builds are made aside and renamed into place, so that two at once, or a test run during a build, see whole files.
  */
 
-import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { mustRun, ROOT } from "./run.ts";
@@ -14,7 +14,7 @@ const APPLETS = ["mydocker", "nix-build-shell"] as const;
 
 /**
  * What Bun must not do when it starts inside a user's folder: read .env or bunfig.toml, install packages, or take code
- * from BUN_OPTIONS. main.ts refuses to run without the last one.
+ * from BUN_OPTIONS. main.ts refuses to run as an executable whose build does not say that it has them (HUTCH_HARDENED).
  */
 const RUNTIME_FLAGS = "--no-env-file --no-install --no-ffi-cc --disallow-code-generation-from-strings=strict";
 
@@ -34,12 +34,30 @@ async function buildExecutable(aside: string, dist: string): Promise<void> {
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", `--compile-exec-argv=${RUNTIME_FLAGS}`],
     // Start-up code runs once: compiling it costs more than interpreting it (measured: 10 ms less per start).
     "--compile-jit-policy=32",
-    ...[...DEFINES, "src/main.ts", WORKER, "--outfile", outfile],
+    ...[...DEFINES, "--define", "HUTCH_HARDENED=true", "src/main.ts", WORKER, "--outfile", outfile],
   ]);
+  await rewrite(outfile);
   await rename(outfile, join(dist, "hutch"));
   for (const name of APPLETS) {
     await symlink("hutch", join(aside, name));
     await rename(join(aside, name), join(dist, name));
+  }
+}
+
+/**
+ * Write a file anew in pieces of 16 MiB. The page cache then holds it in large folios, which a start maps at fewer page
+ * faults: measured against pieces of 4 KiB, a tenth of a start.
+ */
+async function rewrite(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  const { mode } = await stat(path);
+  await rm(path);
+  const file = await open(path, "wx", mode);
+  try {
+    for (let at = 0; at < bytes.length;)
+      at += (await file.write(bytes, at, Math.min(16 << 20, bytes.length - at))).bytesWritten;
+  } finally {
+    await file.close();
   }
 }
 

@@ -2,7 +2,8 @@
 
 import { ownArguments, type Self } from "../launch/become.ts";
 
-const STRICT = "--disallow-code-generation-from-strings=strict";
+/** Said by scripts/build.ts to the executable that it gives the flags which keep foreign code out. */
+declare const HUTCH_HARDENED: boolean;
 
 export interface CommandLine {
   /** Name that the program was called by, without directories. */
@@ -15,10 +16,12 @@ export interface CommandLine {
 /** The command line, from /proc/self/cmdline: JavaScript's own strings have lost what is not UTF-8. */
 export function commandLine(): CommandLine {
   const whole = ownArguments();
-  const args = whole.slice(whole.length - (process.argv.length - 2)); // Bun puts its own two in front, compiled or not
+  // Bun takes none of a compiled executable's arguments. (Asking for `process` is left out here: it is slow to make.)
   if (Bun.isStandaloneExecutable) {
-    return { name: baseName(whole[0] ?? ""), args, self: { executable: "/proc/self/exe", argv: ["hutch"] } };
+    const self = { executable: "/proc/self/exe", argv: ["hutch"] };
+    return { name: baseName(whole[0] ?? ""), args: whole.slice(1), self };
   }
+  const args = whole.slice(whole.length - (process.argv.length - 2)); // Bun puts its own two in front
   const script = process.argv[1] ?? "";
   const argv = [
     "bun",
@@ -33,9 +36,9 @@ function baseName(path: string): string {
 }
 
 /**
- * Whether the runtime was started with the flags that keep files and variables of the user's folder from running code
- * before the first line (BUN_OPTIONS=--preload…). The built executable always is.
+ * Whether an executable was built with the flags that keep files and variables of the user's folder from running code
+ * before the first line (BUN_OPTIONS=--preload…). By a word of its build: asking for process.execArgv takes Bun 1 ms.
  */
 export function isHardened(): boolean {
-  return !Bun.isStandaloneExecutable || process.execArgv.includes(STRICT);
+  return !Bun.isStandaloneExecutable || typeof HUTCH_HARDENED !== "undefined";
 }

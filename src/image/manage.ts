@@ -32,7 +32,10 @@ export function listImages(store: Store): {
   return { images, broken };
 }
 
-/** Records that a word of the user means: the one of a name (of any platform), else those of an id. @throws UsageError */
+/**
+ * Records that a word of the user means: the one of a name (of any platform), else those of an id.
+ * @throws HutchError when the store has none, UsageError when it can be no name
+ */
 export function findRecords(store: Store, images: readonly StoredImage[], text: string): StoredImage[] {
   let reference: ImageReference | undefined;
   let fault: UsageError | undefined;
@@ -51,7 +54,7 @@ export function findRecords(store: Store, images: readonly StoredImage[], text: 
   if (byName !== undefined) return [byName];
   const byId = findById(store, images, text);
   if (byId.length > 0) return byId;
-  throw fault ?? new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+  throw fault ?? new HutchError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
 }
 
 /** The image that came from a place on disk, whatever is there by now. */
@@ -59,12 +62,12 @@ function findPlace(images: readonly StoredImage[], place: string): StoredImage |
   return images.findLast(({ source }) => source !== undefined && sourcePlace(source) === place);
 }
 
-/** One image by name or id. @throws UsageError when an id means several different ones */
+/** One image by name or id. @throws as findRecords(), HutchError when an id means several different ones */
 export function inspectImage(store: Store, text: string): OpenImage {
   const records = findRecords(store, readImages(store), text);
   const [first] = records;
   if (first === undefined || records.some(({ manifest }) => manifest.digest !== first.manifest.digest)) {
-    throw new UsageError(`${JSON.stringify(text)} begins the id of several images`);
+    throw new HutchError(`${JSON.stringify(text)} begins the id of several images`);
   }
   return openImage(store, first);
 }
@@ -81,7 +84,10 @@ export type Removed = {
 /** How to remove directories that this process may not, for ids in a range; without it they are an error. */
 export type RemoveRanged = (paths: readonly string[]) => Promise<void>;
 
-/** Remove a name; an id removes its image when it has one name, or all of them with `force`. @throws UsageError */
+/**
+ * Remove a name; an id removes its image when it has one name, or all of them with `force`.
+ * @throws as findRecords(), HutchError for several names without `force`
+ */
 export async function removeImage(
   store: Store,
   text: string,
@@ -96,7 +102,7 @@ export async function removeImage(
     (images) => {
       const records = findRecords(store, images, text);
       if (records.length > 1 && options.force !== true) {
-        throw new UsageError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
+        throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
           hint: "name one, or --force for all",
         });
       }

@@ -41,7 +41,7 @@ export type ResolvedImage = Disposable & {
 
 /**
  * Find an image by its id (a string only) or name in the store, else pull it by the policy. An id never asks a registry.
- * @throws as pull(), UsageError for an id that the store does not have
+ * @throws as pull(), HutchError for an id that the store does not have
  */
 export async function resolveImage(name: string | ImageReference, options: PullOptions): Promise<ResolvedImage> {
   const byId = typeof name === "string" ? await resolveId(name, options) : undefined;

@@ -3,6 +3,7 @@
 import { scratchFiles } from "../defaults.ts";
 import { HutchError, SystemError, UsageError } from "../errors.ts";
 import type { ProcessConfig } from "../image/config.ts";
+import type { ResolvedImage } from "../image/resolve.ts";
 import { RegistryError } from "../image/registry-error.ts";
 import { pathStatus, readTextInside } from "../libc/files.ts";
 import type { RootEntry } from "../rootfs/closure-layout.ts";
@@ -22,6 +23,8 @@ export interface ShownRoot {
   readonly has?: (path: string) => boolean;
   /** The image's own wishes. */
   readonly config?: ProcessConfig;
+  /** An image's layers, and which list of images they were found by. */
+  readonly stored?: Pick<ResolvedImage, "chain" | "list">;
   /** Descriptors that must stay open as long as the sandbox lives. */
   readonly held: readonly number[];
 }
@@ -119,5 +122,5 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
     lower.length === 0 ? { kind: "scratch", readonly, from: word } : { kind: "overlay", lower, readonly, from: word };
   const view = openLayers(image.layers);
   const read = owned === context ? view.read : await readable(view.read, context, userns?.words ?? "", image.layers);
-  return { root, ...view, read, config: image.config, held: [image.lease.fd] };
+  return { root, ...view, read, config: image.config, stored: image, held: [image.lease.fd] };
 }

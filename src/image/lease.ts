@@ -1,13 +1,15 @@
 /**
- * Layers in use: a file in leases/ that says which, locked for as long as they must stay. The lock dies with whoever
- * holds it, so that a killed sandbox leaves nothing to clean but a file.
+ * Layers in use: for each stack of layers a file in leases/ that says which they are, locked (shared) by every sandbox
+ * for as long as they must stay. A lock dies with whoever holds it, so that a killed sandbox leaves nothing to clean, and
+ * only the first to use an image writes anything: a stored image runs on a full disk too.
  */
 
+import { HutchError } from "../errors.ts";
 import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
-import { type Digest, isDigest } from "./digest.ts";
-import type { Store } from "./store.ts";
+import { type Digest, isDigest, splitDigest } from "./digest.ts";
+import { explainWrite, type Store } from "./store.ts";
 
 export type Lease = Disposable & {
   /** The open, locked file: as long as a process has it, the layers stay. */
@@ -17,20 +19,25 @@ export type Lease = Disposable & {
 };
 
 const F_SETFD = 2;
+/** In the place of a ChainID, for images without layers. */
+const NO_LAYER: Digest = "sha256:none";
 
 /** Hold layers. The caller has the store's gc lock (shared) and has seen that they are there. */
 export function createLease(store: Store, chain: readonly Digest[]): Lease {
-  const path = `${store.leases}/${crypto.randomUUID()}`;
-  const fd = openAt(AT_FDCWD, path, O.CREAT | O.EXCL | O.RDWR, 0o600);
-  tryLock(fd, "exclusive");
-  writeAll(fd, new TextEncoder().encode(chain.join("\n")));
+  const path = `${store.leases}/${splitDigest(chain.at(-1) ?? NO_LAYER).hex}`; // a ChainID stands for those below it, too
+  const fd = openAt(AT_FDCWD, path, O.CREAT | O.RDWR | O.NOFOLLOW, 0o600);
+  try {
+    if (!tryLock(fd, "shared")) throw new HutchError(`${path} is locked by another program`);
+    const text = new TextEncoder().encode(chain.join("\n"));
+    if (statAt(fd, "")?.size !== text.byteLength) writeAll(fd, text); // new, or its maker was killed or had no space
+  } catch (error) {
+    closeFile(fd);
+    throw explainWrite(error, store);
+  }
   return {
     fd,
     inherit: () => void call("fcntl", fd, F_SETFD, 0),
-    [Symbol.dispose]: () => {
-      rawCall("unlinkat", AT_FDCWD, path, 0);
-      closeFile(fd);
-    },
+    [Symbol.dispose]: () => closeFile(fd),
   };
 }
 

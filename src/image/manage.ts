@@ -187,7 +187,8 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       if (!removedHere(leaving)) refused.push(leaving);
     } else removeByPath(leaving);
   }
-  for (const directory of [store.partial, store.tmp]) for (const name of namesIn(directory)) removeIn(directory, name);
+  for (const directory of [store.partial, store.tmp, store.plain])
+    for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))
     if (name !== "gc" && name !== "index") rawCall("unlinkat", AT_FDCWD, join(store.locks, name), 0);
   if (refused.length > 0) await removeElsewhere(refused, removeRanged);

@@ -7,7 +7,8 @@
  *   partial/   <hex>: blobs on their way, resumed by the next who wants them
  *   tmp/       files before their rename; anybody's who holds no lock any more
  *   locks/     one empty file a lock
- *   leases/    one file a running sandbox, locked by it: layers that must stay
+ *   leases/    one file a stack of layers, locked by sandboxes that run on it: layers that must stay
+ *   plain/     one file a name that was run plainly: what the next run need not look up (plain-image.ts)
  *
  * Every change is one rename of something that is whole and on disk, so that a kill at any instant leaves at most a
  * file in partial/, tmp/ or a `.tmp` layer, which the next pull or prune takes.
@@ -29,6 +30,7 @@ export type Store = {
   readonly tmp: string;
   readonly locks: string;
   readonly leases: string;
+  readonly plain: string;
 };
 
 const STORE_HINT = "HUTCH_STORE names another place for the store";
@@ -84,6 +86,7 @@ export function openStore(root: string): Store {
     tmp: `${root}/tmp`,
     locks: `${root}/locks`,
     leases: `${root}/leases`,
+    plain: `${root}/plain`,
   };
   if (statAt(AT_FDCWD, `${store.images}/oci-layout`) !== undefined) {
     checkOwner(root);

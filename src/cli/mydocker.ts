@@ -68,8 +68,9 @@ async function openImage(image: string, required: boolean): Promise<ShownRoot | 
 async function fromHost(command: readonly string[]): Promise<PreparedRun> {
   const path = onHost(command[0] ?? "");
   const words = ["--no-init", "--add", path, "scratch", "--", path, ...command.slice(1)];
-  const { spec, held } = await runSpec(parseRun(words));
-  return { spec: { ...spec, process: { ...spec.process, argv0: command[0] ?? "" } }, held };
+  const prepared = await runSpec(parseRun(words));
+  const { spec } = prepared;
+  return { ...prepared, spec: { ...spec, process: { ...spec.process, argv0: command[0] ?? "" } } };
 }
 
 function isHostProgram(path: string): boolean {

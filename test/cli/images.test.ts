@@ -98,6 +98,8 @@ eachCaller("images", (bench) => {
     expectFailure(await hutch("images", "x"), 2, "unexpected x");
     expectFailure(await hutch("inspect", "nothing"), 125, 'no image "nothing"');
     expectFailure(await hutch("load", "-i", "/dev/null"), 125, "neither an OCI layout");
+    expectFailure(await hutch("load", "-i", "/"), 125, "read /: EISDIR");
+    expectFailure(await hutch("load", "-i", "/etc/passwd"), 125, "/etc/passwd: tar: ", "is this an archive of images?");
     expectFailure(await hutch("save", "-o", "/nonexistent/x", "nothing"), 125, "ENOENT");
   });
 

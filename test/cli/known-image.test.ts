@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { imageOf, layerOf } from "../image/helpers/layout.ts";
+import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { startRegistry } from "../image/helpers/registry.ts";
 import { dir, file, link, tar } from "../image/tar-maker.ts";
 import { need } from "../kernel/sandbox.ts";
@@ -63,6 +63,19 @@ eachCaller("an image run again", (bench) => {
     expect((await hutch("prune", "--all")).code).toBe(0);
     expect(["plain", "leases", "layers"].map((place) => readdirSync(join(store, place)))).toEqual([[], [], []]);
     expectSuccess(await hutch("run", name), "one\n");
+  });
+
+  test("with a name is asked to end by its StopSignal; -w stands in for a WorkingDir that is none", async () => {
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store`, XDG_RUNTIME_DIR: folder };
+    const words = { Cmd: ["sh", "-c", "trap 'exit 5' USR1; pwd; while :; do sleep 0.1; done"] };
+    writeLayout(`${folder}/layout`, imageOf([base], { ...words, StopSignal: "SIGUSR1", WorkingDir: "none" }));
+    const image = `oci:${folder}/layout`;
+    expectFailure(await bench.hutch(["run", image], { env }), 125, '"none" is not absolute', "the image's WorkingDir");
+    const running = bench.start([bench.binary, "run", "--name", "stops", "-w", "/bin", image], { env });
+    await running.says("/bin\n");
+    expectSuccess(await bench.hutch(["kill", "stops"], { env }), "");
+    expect((await running.ended).code).toBe(5);
   });
 
   test("is looked up where the file is damaged, another name's, or its layers are gone", async () => {

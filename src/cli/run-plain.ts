@@ -151,12 +151,12 @@ export const run: Command = {
     let shown: ShownRoot | undefined;
     if (request !== undefined && isImageName(request.rootWord)) {
       const byName = isNameAlone(request.parsed);
-      const known = byName && (await startKnown(request, self));
+      const isKnown = byName && (await startKnown(request, self));
       const { openRoot } = await import("./shown-root.ts");
       shown = await openRoot(request.parsed, request.rootWord, workingDirectory());
       const plain =
         shown.root.kind === "overlay" && !shown.root.readonly ? await plainImage(request, shown) : undefined;
-      if (plain !== undefined && byName && !known)
+      if (plain !== undefined && byName && !isKnown)
         (await import("./known-image.ts")).keepKnownImage(request.rootWord, shown);
       if (plain !== undefined) await startPlain(plain, request, self);
     } else if (request !== undefined) {

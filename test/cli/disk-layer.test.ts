@@ -125,17 +125,20 @@ eachCaller("a writable layer on disk", (bench) => {
   test("--die-with-parent ends the sandbox with its parent, and nothing is left", async () => {
     const { root, env } = places(bench);
     const script = `setarch --uname-2.6 "$HUTCH" run --die-with-parent ${busybox.join(" ")} "$1" busybox sh -c "$2"; true`;
-    const parent = bench.start(
-      ["sh", "-c", script, "sh", root, "echo ready; while :; do busybox sleep 0.2; done"],
-      { env: { ...env, HUTCH: bench.binary } },
-    );
+    const parent = bench.start(["sh", "-c", script, "sh", root, "echo ready; while :; do busybox sleep 0.2; done"], {
+      env: { ...env, HUTCH: bench.binary },
+    });
     await parent.says("ready\n");
     expect(sessions(env.HUTCH_STORE)).toHaveLength(1);
     parent.kill("SIGKILL");
     await until("the layer is gone", async () => sessions(env.HUTCH_STORE).length === 0);
-    const lives = await bench.shell(run(`--die-with-parent "$1" busybox sh -c "exit 6"; echo $?`).replace("exec ", ""), [root], {
-      env,
-    });
+    const lives = await bench.shell(
+      run(`--die-with-parent "$1" busybox sh -c "exit 6"; echo $?`).replace("exec ", ""),
+      [root],
+      {
+        env,
+      },
+    );
     expect(lives).toMatchObject({ stdout: "6\n", stderr: "" });
   });
 

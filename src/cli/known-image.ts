@@ -3,7 +3,7 @@
 import type { Lease } from "../image/lease.ts";
 import { layerPath } from "../image/layer-path.ts";
 import { keepPlainImage, openPlainImage } from "../image/plain-image.ts";
-import { imageContext } from "./image-context.ts";
+import { imageContext, presentStore } from "./image-context.ts";
 import type { ShownRoot } from "./shown-root.ts";
 
 interface KnownImage {
@@ -16,9 +16,9 @@ interface KnownImage {
 
 /** The image of a name with nothing else asked for than a command; undefined when it has to be looked up. */
 export function openKnownImage(word: string, command: readonly string[]): KnownImage | undefined {
-  const { store } = imageContext();
-  const found = openPlainImage(store, word);
-  if (found === undefined) return undefined;
+  const store = presentStore();
+  const found = store === undefined ? undefined : openPlainImage(store, word);
+  if (store === undefined || found === undefined) return undefined;
   const { image, lease } = found;
   const args = [...(image.entrypoint ?? []), ...(command.length > 0 ? command : (image.cmd ?? []))];
   if ((args[0] ?? "") === "") {

@@ -4,9 +4,10 @@
  * only the first to use an image writes anything: a stored image runs on a full disk too.
  */
 
+import { encodeBytes } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { call, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { type Digest, isDigest, splitDigest } from "./digest.ts";
 import { explainWrite, type Store } from "./store.ts";
@@ -19,6 +20,7 @@ export type Lease = Disposable & {
 };
 
 const F_SETFD = 2;
+const SEEK_END = 2;
 /** In the place of a ChainID, for images without layers. */
 const NO_LAYER: Digest = "sha256:none";
 
@@ -28,8 +30,11 @@ export function createLease(store: Store, chain: readonly Digest[]): Lease {
   const fd = openAt(AT_FDCWD, path, O.CREAT | O.RDWR | O.NOFOLLOW, 0o600);
   try {
     if (!tryLock(fd, "shared")) throw new HutchError(`${path} is locked by another program`);
-    const text = new TextEncoder().encode(chain.join("\n"));
-    if (statAt(fd, "")?.size !== text.byteLength) writeAll(fd, text); // new, or its maker was killed or had no space
+    const text = encodeBytes(chain.join("\n"));
+    if (call("lseek", fd, 0, SEEK_END) !== text.byteLength) {
+      call("lseek", fd, 0, 0); // new, or its maker was killed or had no space
+      writeAll(fd, text);
+    }
   } catch (error) {
     closeFile(fd);
     throw explainWrite(error, store);

@@ -5,8 +5,10 @@
  * a run those reads.
  */
 
+import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, O, readAll, statAt } from "../libc/file.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../libc/constants.ts";
+import { AT_FDCWD, closeFile, O, readAll } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import type { Digest } from "./digest.ts";
 import { createLease, type Lease } from "./lease.ts";
@@ -30,10 +32,16 @@ const LIMIT = 1024 * 1024;
 /** Changes with what is in the files. */
 const FORMAT = 1;
 
-/** Which index.json this is, and who reads it: another architecture may find another image in it. */
+/**
+ * Which index.json this is, and who reads it: another architecture may find another image in it. It is inode and size, and
+ * the time of the last change, of struct statx as its bytes are: numbers of 64 bits cost a start a tenth of a millisecond.
+ */
 export function listState(store: Store): string | undefined {
-  const stat = statAt(AT_FDCWD, `${store.images}/index.json`);
-  return stat === undefined ? undefined : `${FORMAT} ${process.arch} ${stat.ino}-${stat.size}-${stat.mtime}`;
+  const buffer = new Uint8Array(256);
+  const result = rawCall("statx", AT_FDCWD, `${store.images}/index.json`, AT_SYMLINK_NOFOLLOW, 0x7ff, buffer);
+  if (result < 0) return undefined;
+  const [inodeAndSize, mtime] = [buffer.subarray(32, 48), buffer.subarray(112, 124)];
+  return `${FORMAT} ${process.arch} ${inodeAndSize.join(".")}-${mtime.join(".")}`;
 }
 
 /** A name holds slashes, and no percent sign. */
@@ -48,7 +56,7 @@ export function openPlainImage(store: Store, word: string): { image: PlainImage;
   if (fd < 0) return undefined;
   let kept: Kept | null;
   try {
-    kept = JSON.parse(new TextDecoder().decode(readAll(fd, LIMIT) ?? new Uint8Array())) as Kept | null;
+    kept = JSON.parse(decodeBytes(readAll(fd, LIMIT) ?? new Uint8Array())) as Kept | null;
   } catch {
     return undefined; // a power cut may leave it empty
   } finally {

@@ -18,7 +18,7 @@ import { HutchError, UsageError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { errnoNumber } from "../libc/errno.ts";
 import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
-import { writeAll, pathStatus } from "../libc/files.ts";
+import { pathOwner, writeAll } from "../libc/files.ts";
 import type { OnEvent } from "./source.ts";
 
 export type Store = {
@@ -39,7 +39,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Uid of what is at a path, undefined when nothing is. */
 function owner(path: string): number | undefined {
-  const found = pathStatus(path);
+  const found = pathOwner(path);
   return typeof found === "number" ? undefined : found.uid;
 }
 
@@ -75,9 +75,9 @@ export function makeDirectory(path: string, mode: number): void {
   throw systemError(`mkdir ${path}`, -result, { hint: STORE_HINT });
 }
 
-/** Open the store at an absolute path, made when it is missing. @throws HutchError when it is somebody else's */
-export function openStore(root: string): Store {
-  const store: Store = {
+/** The paths of a store. */
+function storeAt(root: string): Store {
+  return {
     root,
     images: `${root}/images`,
     layers: `${root}/layers`,
@@ -88,6 +88,17 @@ export function openStore(root: string): Store {
     leases: `${root}/leases`,
     plain: `${root}/plain`,
   };
+}
+
+/** The store at an absolute path if it is there and the caller's own; nothing else is looked at. */
+export function ownStore(root: string, uid: number): Store | undefined {
+  const found = pathOwner(root);
+  return typeof found !== "number" && found.directory && found.uid === uid ? storeAt(root) : undefined;
+}
+
+/** Open the store at an absolute path, made when it is missing. @throws HutchError when it is somebody else's */
+export function openStore(root: string): Store {
+  const store = storeAt(root);
   if (statAt(AT_FDCWD, `${store.images}/oci-layout`) !== undefined) {
     checkOwner(root);
     return store;
@@ -212,6 +223,7 @@ export function tryAcquire(store: Store, name: string, mode: "shared" | "exclusi
       closeFile(fd);
       return undefined;
     }
+    if (name === "gc") return { fd, [Symbol.dispose]: () => closeFile(fd) }; // nobody removes this one
     // Whoever collects garbage may have removed the file between open and flock: then the lock is on nothing.
     if (statAt(AT_FDCWD, path)?.ino === statAt(fd, "")?.ino) return { fd, [Symbol.dispose]: () => closeFile(fd) };
     closeFile(fd);

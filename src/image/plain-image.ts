@@ -8,8 +8,8 @@
 import { decodeBytes } from "../bytes.ts";
 import { rawCall } from "../libc/call.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../libc/constants.ts";
-import { AT_FDCWD, closeFile, O, readAll } from "../libc/file.ts";
-import { writeAll } from "../libc/files.ts";
+import { AT_FDCWD, closeFile, O } from "../libc/file.ts";
+import { readAll, writeAll } from "../libc/files.ts";
 import type { Digest } from "./digest.ts";
 import { createLease, type Lease } from "./lease.ts";
 import { makeDirectory, type Store, temporaryPath, tryAcquire } from "./store.ts";
@@ -56,7 +56,7 @@ export function openPlainImage(store: Store, word: string): { image: PlainImage;
   if (fd < 0) return undefined;
   let kept: Kept | null;
   try {
-    kept = JSON.parse(decodeBytes(readAll(fd, LIMIT) ?? new Uint8Array())) as Kept | null;
+    kept = JSON.parse(decodeBytes(readAll(fd, LIMIT))) as Kept | null;
   } catch {
     return undefined; // a power cut may leave it empty
   } finally {

@@ -91,6 +91,24 @@ eachCaller("mydocker", (bench: Bench) => {
     }
   });
 
+  test("a registry that is silent for three seconds gives no answer", async () => {
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
+    const image = `127.0.0.1:${silent.port}/x`;
+    try {
+      const before = performance.now();
+      const required = bench.hutch(["mydocker", "run", "--require-image", image, explorer, "echo", "hey"], options);
+      const free = bench.hutch(["mydocker", "run", image, explorer, "echo", "hey"], options);
+      expect(await free).toEqual({ stdout: "hey\n", stderr: "", code: 0, signal: null });
+      expectFailure(await required, 125, `127.0.0.1:${silent.port}: no answer within 3000 ms`);
+      const took = performance.now() - before;
+      expect(took).toBeGreaterThan(2900);
+      expect(took).toBeLessThan(8000);
+    } finally {
+      silent.stop(true);
+    }
+  });
+
   test("the host's files are not there, and what is made is gone", async () => {
     expect(await inAlpine(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
     expect(await inAlpine("/bin/ls", "-A", "/home", "/root", "/run")).toMatchObject({

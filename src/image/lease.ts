@@ -10,7 +10,7 @@ import { call, rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, listNames, O, openAt, readAll, tryLock } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { type Digest, isDigest, splitDigest } from "./digest.ts";
-import { explainWrite, type Store } from "./store.ts";
+import { explainWrite, isDiskFull, type Store } from "./store.ts";
 
 export type Lease = Disposable & {
   /** The open, locked file: as long as a process has it, the layers stay. */
@@ -33,7 +33,7 @@ export function createLease(store: Store, chain: readonly Digest[]): Lease {
     const text = encodeBytes(chain.join("\n"));
     if (call("lseek", fd, 0, SEEK_END) !== text.byteLength) {
       call("lseek", fd, 0, 0); // new, or its maker was killed or had no space
-      writeAll(fd, text);
+      writeOrLeave(fd, text);
     }
   } catch (error) {
     closeFile(fd);
@@ -46,9 +46,22 @@ export function createLease(store: Store, chain: readonly Digest[]): Lease {
   };
 }
 
-/** ChainIDs that somebody holds; files that nobody locks any more are removed. Only under the exclusive gc lock. */
-export function heldLayers(store: Store): Set<Digest> {
+/** Write what is held. A full disk is no reason not to run: a locked file that does not say it holds all layers. */
+function writeOrLeave(fd: number, text: Uint8Array): void {
+  try {
+    writeAll(fd, text);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+  }
+}
+
+/**
+ * ChainIDs that somebody holds, or "all" when one does not say which; files that nobody locks any more are removed. Only
+ * under the exclusive gc lock.
+ */
+export function heldLayers(store: Store): Set<Digest> | "all" {
   const held = new Set<Digest>();
+  let isAll = false;
   const directory = openAt(AT_FDCWD, store.leases, O.RDONLY | O.DIRECTORY);
   try {
     for (const name of listNames(directory)) {
@@ -57,12 +70,14 @@ export function heldLayers(store: Store): Set<Digest> {
       if (tryLock(fd, "exclusive")) rawCall("unlinkat", directory, name, 0);
       else {
         const text = new TextDecoder().decode(readAll(fd, 1024 * 1024) ?? new Uint8Array());
-        for (const line of text.split("\n")) if (isDigest(line)) held.add(line);
+        const lines = text.split("\n").filter(isDigest);
+        for (const line of lines) held.add(line);
+        isAll ||= lines.length === 0 ? name !== splitDigest(NO_LAYER).hex : !lines.at(-1)?.endsWith(`:${name}`);
       }
       closeFile(fd);
     }
   } finally {
     closeFile(directory);
   }
-  return held;
+  return isAll ? "all" : held;
 }

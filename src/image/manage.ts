@@ -9,10 +9,11 @@ import { type Digest, splitDigest } from "./digest.ts";
 import { readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
 import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { hasLayer, layerHome } from "./layer-path.ts";
 import { removeByPath } from "./layers.ts";
 import { formatReference, type ImageReference, parseReference, sourcePlace } from "./reference.ts";
 import type { OnEvent } from "./source.ts";
-import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
+import { acquire, isDiskFull, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
 
 /** All images that can be read, and words about those that cannot. */
 export function listImages(store: Store): {
@@ -97,21 +98,47 @@ export async function removeImage(
     readonly removeRanged?: RemoveRanged | undefined;
   } = {},
 ): Promise<Removed> {
-  const names = await updateImages(
-    store,
-    (images) => {
-      const records = findRecords(store, images, text);
-      if (records.length > 1 && options.force !== true) {
-        throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
-          hint: "name one, or --force for all",
-        });
-      }
-      return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
-    },
-    options.onEvent,
-  );
+  const remove = () =>
+    updateImages(
+      store,
+      (images) => {
+        const records = findRecords(store, images, text);
+        if (records.length > 1 && options.force !== true) {
+          throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
+            hint: "name one, or --force for all",
+          });
+        }
+        return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
+      },
+      options.onEvent,
+    );
+  let names: readonly string[];
+  try {
+    names = await remove();
+  } catch (error) {
+    using gc = isDiskFull(error) ? tryAcquire(store, "gc", "exclusive") : undefined;
+    if (gc === undefined || !makeRoom(store, findRecords(store, readImages(store), text))) throw error;
+    names = await remove();
+  }
   using gc = tryAcquire(store, "gc", "exclusive");
   return { names, freed: gc === undefined ? undefined : await collect(store, options.removeRanged) };
+}
+
+/**
+ * Room for a new list of images on a full disk: unpacked layers of images that are to go, which come back from their
+ * blobs where another image wants them. Only under the exclusive gc lock. False when there are none that nobody uses.
+ */
+function makeRoom(store: Store, going: readonly StoredImage[]): boolean {
+  const held = heldLayers(store);
+  if (held === "all") return false;
+  const chains = going.flatMap((record) => openImage(store, record).chain);
+  const free = [...new Set(chains)].filter((chainId) => !held.has(chainId) && hasLayer(store, chainId));
+  for (const chainId of free) {
+    const leaving = `${layerHome(store, chainId)}.tmp`;
+    rename(layerHome(store, chainId), leaving);
+    removeByPath(leaving);
+  }
+  return free.length > 0;
 }
 
 const nameOf = ({ name, source, manifest }: StoredImage): string =>
@@ -131,17 +158,34 @@ export async function pruneImages(
 ): Promise<Removed> {
   using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
   void gc;
-  const names = await updateImages(store, (images) => {
-    const kept = options.all === true ? [] : images.filter(({ name }) => name !== undefined);
-    return { images: kept, result: images.filter((image) => !kept.includes(image)).map(nameOf) };
+  const isKept = ({ name }: StoredImage): boolean => options.all !== true && name !== undefined;
+  const remove = async (): Promise<readonly string[]> =>
+    await updateImages(store, (images) => ({
+      images: images.filter(isKept),
+      result: images.filter((image) => !isKept(image)).map(nameOf),
+    }));
+  const names = await remove().catch(async (error: unknown) => {
+    if (
+      !isDiskFull(error) ||
+      !makeRoom(
+        store,
+        readImages(store).filter((image) => !isKept(image)),
+      )
+    )
+      throw error;
+    return await remove();
   });
   return { names, freed: await collect(store, options.removeRanged) };
 }
 
 /** Digests that images need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
-function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; readonly layers: ReadonlySet<Digest> } {
+function liveDigests(store: Store): {
+  readonly blobs: ReadonlySet<Digest>;
+  readonly layers: ReadonlySet<Digest> | "all";
+} {
   const blobs = new Set<Digest>();
-  const layers = heldLayers(store);
+  const held = heldLayers(store);
+  const layers = new Set(held === "all" ? [] : held);
   for (const record of readImages(store)) {
     blobs.add(record.manifest.digest);
     try {
@@ -152,7 +196,7 @@ function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; reado
       if (!(error instanceof HutchError)) throw error;
     }
   }
-  return { blobs, layers };
+  return { blobs, layers: held === "all" ? held : layers };
 }
 
 /** Remove all that nothing needs. Only under the exclusive gc lock. */
@@ -168,11 +212,11 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       rawCall("unlinkat", AT_FDCWD, join(directory, name), 0);
     }
   }
-  const keep = new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
+  const keep = live.layers === "all" ? undefined : new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
   const ranges = namesIn(store.ranges).map((name) => join(store.ranges, name));
   const stale = [store.layers, ...ranges].flatMap((directory) =>
     namesIn(directory)
-      .filter((name) => !keep.has(name))
+      .filter((name) => (keep === undefined ? name.endsWith(".tmp") : !keep.has(name)))
       .map((name) => join(directory, name)),
   );
   const refused: string[] = [];

@@ -160,10 +160,16 @@ function codeOf(error: unknown): string | undefined {
   return typeof cause === "object" && cause !== null ? codeOf(cause) : undefined;
 }
 
+/** Whether it was the disk, or the caller's share of it, that is full. */
+export function isDiskFull(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
 /** Disk full is one clear line; other errors stay as they are. */
 export function explainWrite(error: unknown, store: Store): unknown {
   const code = codeOf(error);
-  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  if (!isDiskFull(error)) return error;
   return new HutchError(`no space left in ${store.root}: ${code}`, {
     cause: error,
     hint: "hutch prune frees what no image needs; HUTCH_STORE names another place",

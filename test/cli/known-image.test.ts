@@ -1,8 +1,8 @@
 /** The second run of an image: by what the first has kept, and never by what is true no more. */
 
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { startRegistry } from "../image/helpers/registry.ts";
 import { dir, file, link, tar } from "../image/tar-maker.ts";
@@ -10,6 +10,7 @@ import { need } from "../kernel/sandbox.ts";
 import { until } from "./host-processes.ts";
 import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
 
+const HUTCH = resolve(import.meta.dir, "../../dist/hutch");
 const busybox = await Bun.file(need("busybox", "busybox-static")).bytes();
 const names = ["sh", "cat", "echo", "sleep"].map((name) => link(`bin/${name}`, "busybox"));
 const base = layerOf(
@@ -18,6 +19,32 @@ const base = layerOf(
 const versionOf = (text: string) =>
   imageOf([base, layerOf(tar(file("version", `${text}\n`)))], { Cmd: ["cat", "/version"], Env: [`VERSION=${text}`] });
 const [one, two] = [versionOf("one"), versionOf("two")];
+
+test("on a full disk a stored image runs for the first time, its layers stay meanwhile, and it can be removed", async () => {
+  if (process.getuid?.() !== 0) throw new Error("this test needs root to mount a tmpfs");
+  const folder = mkdtempSync("/var/tmp/hutch-test-");
+  try {
+    writeLayout(join(folder, "layout"), imageOf([base]));
+    mkdirSync(join(folder, "small"));
+    const script = `mount -t tmpfs -o size=16m small "$2/small" && export HUTCH_STORE="$2/small/store"
+      "$1" pull "oci:$2/layout" && { cat /dev/zero >"$2/small/fill"; } 2>/dev/null
+      "$1" run "oci:$2/layout" sh -c 'echo ran'
+      mkfifo "$2/fifo"; "$1" run "oci:$2/layout" sh -c 'echo up; read x; echo $x' <"$2/fifo" >"$2/out" &
+      exec 9>"$2/fifo"; until grep -q up "$2/out"; do sleep 0.05; done
+      "$1" prune --all; ls "$HUTCH_STORE/layers" | wc -l; echo end >&9; wait $!; cat "$2/out"
+      "$1" prune --all; ls "$HUTCH_STORE/layers" | wc -l`;
+    const argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", HUTCH, folder];
+    const { stdout, stderr } = Bun.spawnSync(argv, { env: { PATH: process.env["PATH"] ?? "" } });
+    // While a sandbox runs on them the layers stay, and so does the image.
+    expect(stderr.toString()).toMatch(/^hutch prune: no space left in [^\n]*\n$/);
+    const image = `oci:${folder}/layout`;
+    expect(stdout.toString()).toMatch(
+      new RegExp(`^${image}\nran\n1\nup\nend\n${image}\nfreed [^\n]*: 3 blobs, 0 layers\n0\n$`),
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 eachCaller("an image run again", (bench) => {
   const setUp = async () => {

@@ -65,6 +65,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     failures: "image",
     load: async () => (await import("./inspect.ts")).inspect,
   },
+  tag: {
+    summary: "give an image of the store another name",
+    failures: "image",
+    load: async () => (await import("./tag.ts")).tag,
+  },
   rmi: {
     summary: "remove images from the store",
     failures: "image",

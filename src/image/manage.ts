@@ -6,12 +6,18 @@ import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, listNames, O, openAt, removeTree, statAt } from "../libc/file.ts";
 import { AT_REMOVEDIR } from "../libc/constants.ts";
 import { type Digest, splitDigest } from "./digest.ts";
-import { readImages, type StoredImage, updateImages } from "./image-index.ts";
+import { putImage, readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
 import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
 import { hasLayer, layerHome } from "./layer-path.ts";
 import { removeByPath } from "./layers.ts";
-import { formatReference, type ImageReference, parseReference, sourcePlace } from "./reference.ts";
+import {
+  formatReference,
+  type ImageReference,
+  parseReference,
+  type RegistryReference,
+  sourcePlace,
+} from "./reference.ts";
 import type { OnEvent } from "./source.ts";
 import { acquire, isDiskFull, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
 
@@ -63,14 +69,33 @@ function findPlace(images: readonly StoredImage[], place: string): StoredImage |
   return images.findLast(({ source }) => source !== undefined && sourcePlace(source) === place);
 }
 
+/**
+ * Give an image (by name or id) another name, taken from what had it. Returns the full name.
+ * @throws as findRecords(), HutchError when an id means several different images
+ */
+export async function tagImage(store: Store, text: string, reference: RegistryReference): Promise<string> {
+  const name = formatReference(reference);
+  using gc = await acquire(store, "gc", "shared", undefined, "hutch prune");
+  void gc;
+  return await updateImages(store, (images) => {
+    const { manifest, sourceDigest } = oneRecord(store, images, text);
+    const record: StoredImage = { name, manifest, sourceDigest, stored: new Date().toISOString() };
+    return { images: putImage(images, record), result: name };
+  });
+}
+
 /** One image by name or id. @throws as findRecords(), HutchError when an id means several different ones */
 export function inspectImage(store: Store, text: string): OpenImage {
-  const records = findRecords(store, readImages(store), text);
+  return openImage(store, oneRecord(store, readImages(store), text));
+}
+
+function oneRecord(store: Store, images: readonly StoredImage[], text: string): StoredImage {
+  const records = findRecords(store, images, text);
   const [first] = records;
   if (first === undefined || records.some(({ manifest }) => manifest.digest !== first.manifest.digest)) {
     throw new HutchError(`${JSON.stringify(text)} begins the id of several images`);
   }
-  return openImage(store, first);
+  return first;
 }
 
 export type Collected = { readonly blobs: number; readonly layers: number; readonly bytes: number };

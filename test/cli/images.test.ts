@@ -51,6 +51,33 @@ eachCaller("images", (bench) => {
     expectSuccess(await hutch("images", "--format", "json"), "[]\n");
   });
 
+  test("tag names an image again, takes a name from another, and each name goes by itself", async () => {
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    const other = imageOf([layerOf(tar(file("other", "image")))]);
+    writeLayout(`${folder}/one`, image);
+    writeLayout(`${folder}/two`, other);
+    for (const place of ["one", "two"]) expect((await hutch("pull", `oci:${folder}/${place}`)).code).toBe(0);
+    const id = other.config.digest.slice(7, 19);
+    const digestOf = async (name: string) => (JSON.parse((await hutch("inspect", name)).stdout) as Listed[])[0]?.digest;
+    expectSuccess(await hutch("tag", `oci:${folder}/one`, "base"), "docker.io/library/base:latest\n");
+    expectSuccess(await hutch("tag", "base", "localhost:5000/x/base:1"), "localhost:5000/x/base:1\n");
+    expect(await digestOf("localhost:5000/x/base:1")).toBe(image.manifest.digest);
+    expectSuccess(await hutch("tag", id, "base"), "docker.io/library/base:latest\n");
+    expect(await digestOf("base")).toBe(other.manifest.digest);
+    const run = await hutch("run", ...withProbe(bench), "--pull=never", "--entrypoint", "/probe", "base", "argv0");
+    expectSuccess(run, "/probe\n");
+    expectSuccess(await hutch("rmi", "base"), "docker.io/library/base:latest\n");
+    expectSuccess(await hutch("prune"), /, 1 layers\n$/);
+    expect(await digestOf("localhost:5000/x/base:1")).toBe(image.manifest.digest);
+    expectFailure(await hutch("tag", "base", "y"), 125, 'no image "base" in the store');
+    const digest = `sha256:${"0".repeat(64)}`;
+    for (const name of ["oci:/x", `x@${digest}`, "Upper", ""]) expect((await hutch("tag", id, name)).code).toBe(2);
+    expectFailure(await hutch("tag", "base"), 2, "NAME is missing");
+    expectFailure(await hutch("tag", "a", "b", "c"), 2, "unexpected c");
+  });
+
   test("an image without layers is an empty root with the image's words", async () => {
     const folder = bench.folder();
     const env = { HUTCH_STORE: `${folder}/store` };

@@ -52,6 +52,11 @@ const CHECKS: readonly Check[] = [
     "hutch run /rootfs /bin/sh -c 'trap \"echo caught; exit 4\" TERM; echo > /ready; sleep 100 & wait' & until ls $HUTCH_STORE/sessions/*/upper/ready; do sleep 0.2; done >/dev/null 2>&1; kill $!; wait $!; echo $?",
     "caught\n4",
   ],
+  [
+    "named: another joins it, and it is ended by its name",
+    "hutch run --name one /rootfs /bin/sh -c 'trap \"exit 4\" TERM; echo > /ready; sleep 100 & wait' & until hutch exec one /bin/ls /ready 2>/dev/null; do sleep 0.2; done; hutch kill one; wait $!; echo $?; ls -A $HUTCH_STORE/sessions | wc -l",
+    "/ready\n4\n0",
+  ],
   ["doctor", "hutch doctor >/dev/null; echo $?", "0"],
   ["every attack of the self-test is held", "hutch selftest >/dev/null; echo $?", "0"],
   ["nothing left", "ls -A $HUTCH_STORE/sessions | wc -l", "0"],

@@ -3,132 +3,140 @@
 import type { Command } from "./command.ts";
 import { run } from "./run-plain.ts";
 
-interface Entry {
+export interface Entry {
   readonly summary: string;
   readonly hidden?: boolean;
-  /** Whether failures are 125, as for all that pass a program's status on, or 2 for wrong use and 1 otherwise. */
-  readonly passesStatus: boolean;
+  /**
+   * Exit codes of failures: "status" is 125 for all of them, since any other is a program's own; "image" is 125 too, as
+   * podman's, but 2 for wrong use; "plain" is 1, and 2 for wrong use.
+   */
+  readonly failures: "status" | "image" | "plain";
   readonly load: () => Promise<Command>;
 }
 
 export const COMMANDS: Readonly<Record<string, Entry>> = {
   run: {
     summary: "run a command in a sandbox",
-    passesStatus: true,
+    failures: "status",
     load: () => Promise.resolve(run),
   },
   plan: {
     summary: "show what run would do, step by step",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./run.ts")).showPlan,
   },
   closure: {
     summary: "list what a program of this machine needs to run",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./closure.ts")).closure,
   },
   root: {
     summary: "write programs with what they need as a directory",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./root.ts")).root,
   },
   doctor: {
     summary: "say what this machine can do, and what mends the rest",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./doctor.ts")).doctor,
   },
   selftest: {
     summary: "try attacks from inside a sandbox, and say which were held",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./selftest.ts")).selftest,
   },
   seccomp: {
     summary: "check a seccomp profile, and decide calls by it",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./seccomp.ts")).seccomp,
   },
   pull: {
     summary: "bring images into the store",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./pull.ts")).pull,
   },
   images: {
     summary: "list the images of the store",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./images.ts")).images,
   },
   inspect: {
     summary: "show what is known of images, as JSON",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./inspect.ts")).inspect,
+  },
+  tag: {
+    summary: "give an image of the store another name",
+    failures: "image",
+    load: async () => (await import("./tag.ts")).tag,
   },
   rmi: {
     summary: "remove images from the store",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./rmi.ts")).rmi,
   },
   prune: {
     summary: "free what no image needs",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./prune.ts")).prune,
   },
   save: {
     summary: "write images as an archive",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./save.ts")).save,
   },
   load: {
     summary: "read images from an archive",
-    passesStatus: false,
+    failures: "image",
     load: async () => (await import("./load.ts")).load,
   },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./mydocker.ts")).mydocker,
   },
   "nix-build-shell": {
     summary: "enter the sandbox that a Nix build failed in",
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./nix-build-shell.ts")).nixBuildShell,
   },
   "end-nix-session": {
     summary: "tidy up after nix-build-shell",
     hidden: true,
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./nix-session-end.ts")).endNixSession,
   },
   "end-disk-layer": {
     summary: "remove the writable layer of a sandbox that has ended",
     hidden: true,
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./disk-layer.ts")).endDiskLayer,
   },
   ps: {
     summary: "list running sandboxes that have a name",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./ps.ts")).ps,
   },
   exec: {
     summary: "run another command in a sandbox that has a name",
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./exec.ts")).exec,
   },
   kill: {
     summary: "send a signal to a sandbox that has a name",
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./kill.ts")).kill,
   },
   "in-ranges": {
     summary: "work on the store as root of a range of ids",
     hidden: true,
-    passesStatus: false,
+    failures: "plain",
     load: async () => (await import("./in-ranges.ts")).inRanges,
   },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,
-    passesStatus: true,
+    failures: "status",
     load: async () => (await import("./explain-failure.ts")).explain,
   },
 };

@@ -1,7 +1,7 @@
 /** `hutch images`: the images of the store. */
 
 import type { ArgsDef } from "citty";
-import { UsageError } from "../errors.ts";
+import { EXIT, UsageError } from "../errors.ts";
 import { listImages } from "../image/manage.ts";
 import { IMAGE_COLUMNS, imageJson, imageRows } from "../image/views.ts";
 import { encodeBytes, oneLine } from "../bytes.ts";
@@ -40,6 +40,6 @@ export const images: Command = {
     if (format === "json") print(`${JSON.stringify(found.map(imageJson), null, 2)}\n`);
     else print(formatTable([IMAGE_COLUMNS, ...imageRows(found, Date.now())]));
     for (const text of broken) writeAll(2, encodeBytes(`hutch images: warning: ${oneLine(text)}\n`));
-    return broken.length === 0 ? 0 : 1;
+    return broken.length === 0 ? 0 : EXIT.failure;
   },
 };

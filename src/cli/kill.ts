@@ -14,7 +14,7 @@ const OPTIONS = {
     type: "string",
     alias: "s",
     valueHint: "SIGNAL",
-    description: "name or number [TERM]; KILL ends the sandbox",
+    description: "name or number [the image's StopSignal, or TERM]; KILL ends the sandbox",
   },
   help: { type: "boolean", description: "show this" },
 } as const satisfies ArgsDef;
@@ -28,14 +28,14 @@ export const kill: Command = {
       return 0;
     }
     const given = last(parsed, "signal");
-    const signal = signalNumber(given?.value ?? "TERM", given?.words ?? "default");
+    const asked = given === undefined ? undefined : signalNumber(given.value, given.words);
     const [name, stray] = parsed.operands;
     if (name === undefined || stray !== undefined)
       throw new UsageError(name === undefined ? "NAME is missing" : `unexpected ${stray}`, {
         hint: "hutch kill [--signal SIGNAL] NAME",
       });
-    const { launcher } = findRunning(name, name);
-    call("pidfd_send_signal", launcher, signal, null, 0);
+    const { launcher, entry } = findRunning(name, name);
+    call("pidfd_send_signal", launcher, asked ?? signalNumber(entry.stopSignal), null, 0);
     return 0;
   },
 };

@@ -34,14 +34,11 @@ export const load: Command = {
     const wanted = last(parsed, "platform");
     const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
     const { store, uid } = imageContext();
-    const stream = input === undefined ? streamDescriptor(0) : streamFile(input.value);
+    const archive = input === undefined ? streamDescriptor(0) : streamFile(input.value);
+    const where = input?.value ?? "standard input";
     const loaded = await (async () => {
       using progress = showProgress("hutch load");
-      return await loadImage(store, stream, input?.value ?? "standard input", {
-        uid,
-        platform,
-        onEvent: progress.onEvent,
-      });
+      return await loadImage({ store, archive, where, uid, platform, onEvent: progress.onEvent });
     })();
     print(loaded.map(({ name, image }) => `${oneLine(name ?? image.record.manifest.digest)}\n`).join(""));
     return 0;

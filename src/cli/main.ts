@@ -2,7 +2,7 @@
 
 import { EXIT, HutchError, SystemError, UsageError } from "../errors.ts";
 import { asSystemError } from "../libc/call.ts";
-import { APPLETS, COMMANDS } from "./commands.ts";
+import { APPLETS, COMMANDS, type Entry } from "./commands.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
 import { commandLine, isHardened } from "./self.ts";
@@ -11,7 +11,7 @@ import { VERSION } from "./version.ts";
 /** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */
 export async function main(): Promise<number> {
   let label = "hutch";
-  let passesStatus = true;
+  let failures: Entry["failures"] = "status";
   try {
     const { name, args, self } = commandLine();
     const applet = APPLETS.includes(name) ? name : undefined;
@@ -19,7 +19,7 @@ export async function main(): Promise<number> {
     const entry = word !== undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
     if (word === "explain-failure") label = rest[2] ?? label;
     else label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
-    passesStatus = entry?.passesStatus === true;
+    failures = entry?.failures ?? "plain";
     if (!isHardened())
       throw new HutchError("this build lacks the flags that keep foreign code out", {
         hint: "build it with npm run build",
@@ -49,7 +49,7 @@ export async function main(): Promise<number> {
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
     const code = await reportError(error, label);
-    if (passesStatus || code !== EXIT.failure) return code;
-    return error instanceof UsageError ? 2 : 1;
+    if (failures === "status" || code !== EXIT.failure) return code;
+    return error instanceof UsageError ? 2 : failures === "image" ? EXIT.failure : 1;
   }
 }

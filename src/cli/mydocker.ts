@@ -43,6 +43,8 @@ export const mydocker: Command = {
 
 /** Milliseconds for which a registry that gave no answer is not asked again. */
 const REMEMBERED = 60_000;
+/** Milliseconds after which a registry that is silent is one without an answer. */
+const FIRST_ANSWER = 3000;
 
 async function prepare(image: string, command: readonly string[], required: boolean): Promise<PreparedRun> {
   if (!isImageName(image)) throw new UsageError(`${image} is not the name of an image`, { hint: "see hutch run" });
@@ -57,7 +59,10 @@ async function prepare(image: string, command: readonly string[], required: bool
 /** The image, or undefined when there was no answer from its registry and it may be done without. */
 async function openImage(image: string, required: boolean): Promise<ShownRoot | undefined> {
   try {
-    return await openRoot(parseRun([image]).parsed, image, workingDirectory(), required ? 0 : REMEMBERED);
+    return await openRoot(parseRun([image]).parsed, image, workingDirectory(), {
+      firstAnswer: FIRST_ANSWER,
+      rememberFor: required ? 0 : REMEMBERED,
+    });
   } catch (error) {
     if (!required && error instanceof RegistryError && error.unreachable) return undefined;
     throw error;
@@ -68,8 +73,9 @@ async function openImage(image: string, required: boolean): Promise<ShownRoot | 
 async function fromHost(command: readonly string[]): Promise<PreparedRun> {
   const path = onHost(command[0] ?? "");
   const words = ["--no-init", "--add", path, "scratch", "--", path, ...command.slice(1)];
-  const { spec, held } = await runSpec(parseRun(words));
-  return { spec: { ...spec, process: { ...spec.process, argv0: command[0] ?? "" } }, held };
+  const prepared = await runSpec(parseRun(words));
+  const { spec } = prepared;
+  return { ...prepared, spec: { ...spec, process: { ...spec.process, argv0: command[0] ?? "" } } };
 }
 
 function isHostProgram(path: string): boolean {

@@ -22,10 +22,10 @@ import {
   WORKSPACE,
 } from "../prelinked/shape.ts";
 import { execCandidates } from "../process/process.ts";
-import type { Root } from "../spec.ts";
+import type { HostPath, Root } from "../spec.ts";
 import type { Command } from "./command.ts";
 import { runEnvironment } from "./environment.ts";
-import { last } from "./options.ts";
+import { has, last, type Parsed } from "./options.ts";
 import { hostPath, isImageName } from "./root-word.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
 import type { ShownRoot } from "./shown-root.ts";
@@ -76,6 +76,23 @@ async function plainImage({ command }: RunRequest, shown: ShownRoot): Promise<Pl
   if ((config.User ?? "") !== "" || !["", "/"].includes(config.WorkingDir ?? "")) return undefined;
   const { mergeImageConfig } = await import("../image/config.ts");
   return { root, args: mergeImageConfig(config, { command }).args, env: config.Env ?? [], lease };
+}
+
+/** Whether an image is asked for by nothing but its name. */
+function isNameAlone(parsed: Parsed): boolean {
+  return !has(parsed, "pull") && !has(parsed, "read-only");
+}
+
+/** Start an image by what an earlier run has found out about it, or return whether it is known. */
+async function startKnown(request: RunRequest, self: Self): Promise<boolean> {
+  const { openKnownImage } = await import("./known-image.ts");
+  const known = openKnownImage(request.rootWord, request.command);
+  if (known === undefined) return false;
+  const { layers, args, env, lease } = known;
+  const root: Plain["root"] = { kind: "overlay", lower: layers as readonly HostPath[], from: request.rootWord };
+  await startPlain({ root, args, env, lease: lease.fd }, request, self);
+  lease[Symbol.dispose]();
+  return true;
 }
 
 /** Whether the machine is one that prelinked launchers are for. */
@@ -133,10 +150,14 @@ export const run: Command = {
     const request = known ? plainRequest(argv) : undefined;
     let shown: ShownRoot | undefined;
     if (request !== undefined && isImageName(request.rootWord)) {
+      const byName = isNameAlone(request.parsed);
+      const isKnown = byName && (await startKnown(request, self));
       const { openRoot } = await import("./shown-root.ts");
       shown = await openRoot(request.parsed, request.rootWord, workingDirectory());
       const plain =
         shown.root.kind === "overlay" && !shown.root.readonly ? await plainImage(request, shown) : undefined;
+      if (plain !== undefined && byName && !isKnown)
+        (await import("./known-image.ts")).keepKnownImage(request.rootWord, shown);
       if (plain !== undefined) await startPlain(plain, request, self);
     } else if (request !== undefined) {
       const plain = plainDirectory(request);

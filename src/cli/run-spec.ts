@@ -3,6 +3,7 @@
 import { buildSpec } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
 import { UsageError } from "../errors.ts";
+import type { MergedConfig } from "../image/config.ts";
 import { ownEnvironment } from "../launch/become.ts";
 import { linkTarget, readText, workingDirectory } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
@@ -20,6 +21,8 @@ import * as values from "./values.ts";
 export interface PreparedRun {
   readonly spec: Spec;
   readonly held: readonly number[];
+  /** What asks the program to end: an image's StopSignal. */
+  readonly stopSignal: string;
 }
 
 /** The Spec of a run. Reads the caller's environment, --env-file, the root's passwd and group, and programs to add. */
@@ -30,7 +33,7 @@ export async function runSpec(
   const cwd = workingDirectory();
   const shown = opened ?? (await openRoot(parsed, rootWord, cwd));
   const { root, config } = shown;
-  const command = await commandOf(parsed, given, config);
+  const { args: command, stopSignal } = await commandOf(parsed, given, config);
   const hostname = last(parsed, "hostname")?.value ?? defaults.DEFAULT_HOSTNAME;
   const user = findUser(parsed, shown);
   const env = runEnvironment(parsed, hostname, user.home, await searchPath(parsed, cwd), config?.Env ?? []);
@@ -57,7 +60,7 @@ export async function runSpec(
     init,
     words: wordsOf(parsed),
   });
-  return { spec, held: shown.held };
+  return { spec, held: shown.held, stopSignal };
 }
 
 /** Fields of the Spec by the options that fill them, for errors. */
@@ -88,20 +91,23 @@ function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
   return words;
 }
 
-/** COMMAND, with an image's Entrypoint and Cmd by moby's rules. */
+/** COMMAND, with an image's Entrypoint and Cmd by moby's rules, and what ends it. */
 async function commandOf(
   parsed: Parsed,
   command: readonly string[],
   config: ShownRoot["config"],
-): Promise<readonly string[]> {
+): Promise<Pick<MergedConfig, "args" | "stopSignal">> {
   const entrypoint = last(parsed, "entrypoint");
   if (config === undefined) {
     if (entrypoint !== undefined) throw new UsageError("only an image has an entrypoint", { from: entrypoint.words });
-    return command;
+    return { args: command, stopSignal: "SIGTERM" };
   }
   const { mergeImageConfig } = await import("../image/config.ts");
-  return mergeImageConfig(config, { command, ...(entrypoint === undefined ? {} : { entrypoint: entrypoint.value }) })
-    .args;
+  return mergeImageConfig(config, {
+    command,
+    ...(entrypoint === undefined ? {} : { entrypoint: entrypoint.value }),
+    ...(has(parsed, "workdir") ? { cwd: "/" } : {}), // the user's own is read elsewhere, and the image's is not used
+  });
 }
 
 function findUser(parsed: Parsed, { read, config }: ShownRoot): ResolvedUser {

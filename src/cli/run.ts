@@ -56,10 +56,9 @@ export async function start(
         : disk.withDiskRoot(spec, host, wanted, directory);
     const made = plan(there.spec, there.host);
     state = await enlist?.(made);
-    if (directory === undefined) return launch(made, self, { ...options, state });
-    // These two go by the launcher's own process: then the next run removes the directory.
-    if (state !== undefined || options.parent !== undefined) return launch(made, self, { ...options, state });
-    return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], options);
+    const then = { ...options, state };
+    if (directory === undefined) return launch(made, self, then);
+    return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], then);
   } catch (error) {
     if (state !== undefined) (await import("../running/directory.ts")).removeEntry(state.directoryFd, state.name);
     if (directory !== undefined) (await import("../sessions/remove-tree.ts")).removeTree(directory);
@@ -76,11 +75,11 @@ async function help(name: string, description: string, argv: readonly string[], 
 }
 
 /** With `--name` the sandbox is listed, which costs a file; without, nothing of it is anywhere. */
-async function enlisted({ parsed }: RunRequest, made: Plan): Promise<State | undefined> {
+async function enlisted({ parsed }: RunRequest, made: Plan, stopSignal: string): Promise<State | undefined> {
   const name = last(parsed, "name");
   if (name === undefined) return undefined;
   const { enlist } = await import("./running.ts");
-  return enlist(name.value, name.words, made);
+  return enlist(name.value, name.words, made, stopSignal);
 }
 
 /** `hutch run`; `shown` is its root where that has been opened already. */
@@ -89,8 +88,8 @@ export async function runWith(argv: readonly string[], self: Self, shown?: Shown
   const request = parseRun(argv);
   const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
   const begin = async (outputFd?: number) => {
-    const { spec, held } = await runSpec(request, shown);
-    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made));
+    const { spec, held, stopSignal } = await runSpec(request, shown);
+    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made, stopSignal));
   };
   if (!has(request.parsed, "json")) return begin();
   const { openOutput, reportingTo } = await import("./json-output.ts");

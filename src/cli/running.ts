@@ -21,7 +21,7 @@ import type { Plan } from "../step.ts";
 const path = (): string => directoryPath(process.env["XDG_RUNTIME_DIR"]);
 
 /** List this process, which is about to become the launcher of a plan, under a name. @throws UsageError when taken */
-export function enlist(name: string, from: string, plan: Plan): State {
+export function enlist(name: string, from: string, plan: Plan, stopSignal: string): State {
   checkName(name, from);
   const directory = openDirectory(path(), true) as Directory;
   const exec = plan.steps.find(({ op }) => op === "exec");
@@ -32,6 +32,7 @@ export function enlist(name: string, from: string, plan: Plan): State {
     created: Date.now(),
     command: exec?.op === "exec" ? exec.args : [],
     init: plan.init,
+    stopSignal,
     steps: joinSteps(plan),
   });
   const directoryFd = call("fcntl", directory.fd, F_DUPFD, 3); // for the launcher, over execve

@@ -3,6 +3,8 @@
 import { scratchFiles } from "../defaults.ts";
 import { HutchError, SystemError, UsageError } from "../errors.ts";
 import type { ProcessConfig } from "../image/config.ts";
+import type { PullOptions } from "../image/pull.ts";
+import type { ResolvedImage } from "../image/resolve.ts";
 import { RegistryError } from "../image/registry-error.ts";
 import { pathStatus, readTextInside } from "../libc/files.ts";
 import type { RootEntry } from "../rootfs/closure-layout.ts";
@@ -22,15 +24,19 @@ export interface ShownRoot {
   readonly has?: (path: string) => boolean;
   /** The image's own wishes. */
   readonly config?: ProcessConfig;
+  /** An image's layers, and which list of images they were found by. */
+  readonly stored?: Pick<ResolvedImage, "chain" | "list">;
   /** Descriptors that must stay open as long as the sandbox lives. */
   readonly held: readonly number[];
 }
 
+type Patience = Pick<PullOptions, "firstAnswer" | "rememberFor">;
+
 /**
  * Open ROOT: a directory when it looks like a path, `scratch`, else an image, pulled when it must be.
- * @param rememberFor milliseconds for which a registry without an answer is not asked again
+ * @param patience with a registry that does not answer
  */
-export async function openRoot(parsed: Parsed, word: string, cwd: string, rememberFor = 0): Promise<ShownRoot> {
+export async function openRoot(parsed: Parsed, word: string, cwd: string, patience: Patience = {}): Promise<ShownRoot> {
   const readonly = last(parsed, "read-only");
   const writable = last(parsed, "writable");
   if (readonly !== undefined && writable !== undefined)
@@ -45,7 +51,7 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string, rememb
   }
   if (isImageName(word)) {
     if (writable !== undefined) throw new UsageError("an image cannot be written to", { from: `--writable ${word}` });
-    return await openImage(parsed, word, readonly !== undefined, rememberFor);
+    return await openImage(parsed, word, readonly !== undefined, patience);
   }
   const path = hostPath(word, cwd, word);
   const inside = { read: (name: string) => readTextInside(path, name) ?? "", look: directoryView(path), held: [] };
@@ -95,7 +101,7 @@ async function readable(
 }
 
 /** An image's layers under one overlay; leased, so that nobody removes them meanwhile. */
-async function openImage(parsed: Parsed, word: string, readonly: boolean, rememberFor: number): Promise<ShownRoot> {
+async function openImage(parsed: Parsed, word: string, readonly: boolean, patience: Patience): Promise<ShownRoot> {
   const { resolveImage } = await import("../image/resolve.ts");
   const { openLayers } = await import("../image/layers-view.ts");
   const { parsePlatform } = await import("../image/platform.ts");
@@ -108,7 +114,7 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
   const context = imageContext();
   const userns = last(parsed, "userns");
   const owned = userns === undefined || context.uid === 0 ? context : await ranged(context, userns.words);
-  const options = { ...owned, policy, platform, rememberFor, onEvent: progress.onEvent };
+  const options = { ...owned, policy, platform, ...patience, onEvent: progress.onEvent };
   const image = await resolveImage(word, options).catch((error: unknown) => {
     throw hintAtDirectory(error, word);
   });
@@ -119,5 +125,5 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, rememb
     lower.length === 0 ? { kind: "scratch", readonly, from: word } : { kind: "overlay", lower, readonly, from: word };
   const view = openLayers(image.layers);
   const read = owned === context ? view.read : await readable(view.read, context, userns?.words ?? "", image.layers);
-  return { root, ...view, read, config: image.config, held: [image.lease.fd] };
+  return { root, ...view, read, config: image.config, stored: image, held: [image.lease.fd] };
 }

@@ -40,14 +40,19 @@ export async function openArchive(store: Store, source: AsyncIterable<Uint8Array
   call("mkdirat", AT_FDCWD, directory, 0o700);
   const items = new Map<string, Item>();
   const dispose = (): void => removeByPath(directory);
+  let isTar = false;
   try {
-    const reader = createTarReader((entry) => spool(entry, directory, items));
+    const reader = createTarReader((entry) => {
+      isTar = true;
+      return spool(entry, directory, items);
+    });
     for await (const chunk of decompress(source, name)) reader.write(chunk);
     reader.end();
   } catch (error) {
     dispose();
     if (error instanceof HutchError && !error.message.startsWith(name) && error.name === "HutchError") {
-      throw new HutchError(`${name}: ${error.message}`, { cause: error });
+      const hint = isTar ? {} : { hint: "is this an archive of images?" };
+      throw new HutchError(`${name}: ${error.message}`, { cause: error, ...hint });
     }
     throw explainWrite(error, store);
   }

@@ -1,7 +1,7 @@
 /** Blobs of the store: whole, verified, named by their digest. */
 
 import { HutchError } from "../errors.ts";
-import { call } from "../libc/call.ts";
+import { rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
 import { type Digest, digestOf, splitDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";
@@ -46,11 +46,12 @@ export function readBlob(store: Store, descriptor: { readonly digest: Digest; re
 
 const PIECE = 1024 * 1024;
 
-/** The bytes of an open file or pipe from where it stands, in pieces of up to a mebibyte. It is not closed. */
-export async function* streamDescriptor(fd: number): AsyncGenerator<Uint8Array> {
+/** The bytes of an open file or pipe from where it stands, in pieces of up to a mebibyte. It is not closed. @throws SystemError */
+export async function* streamDescriptor(fd: number, what = "standard input"): AsyncGenerator<Uint8Array> {
   for (;;) {
     const buffer = new Uint8Array(PIECE); // its own memory: zlib may still hold the last one
-    const count = call("read", fd, buffer, PIECE);
+    const count = rawCall("read", fd, buffer, PIECE);
+    if (count < 0) throw systemError(`read ${what}`, -count);
     if (count === 0) return;
     yield buffer.subarray(0, count);
   }
@@ -60,7 +61,7 @@ export async function* streamDescriptor(fd: number): AsyncGenerator<Uint8Array> 
 export async function* streamFile(path: string): AsyncGenerator<Uint8Array> {
   const fd = openAt(AT_FDCWD, path, O.RDONLY);
   try {
-    yield* streamDescriptor(fd);
+    yield* streamDescriptor(fd, path);
   } finally {
     closeFile(fd);
   }

@@ -193,13 +193,19 @@ export function mergeImageConfig(config: ProcessConfig, overrides: ConfigOverrid
     ...(overrides.terminal === true ? ["TERM=xterm"] : []),
   ];
   const cwd = overrides.cwd ?? (config.WorkingDir || "/");
-  if (!cwd.startsWith("/")) throw new UsageError(`working directory ${JSON.stringify(cwd)} is not absolute`);
+  if (!cwd.startsWith("/")) {
+    const from = overrides.cwd === undefined ? { from: "the image's WorkingDir" } : {};
+    throw new UsageError(`working directory ${JSON.stringify(cwd)} is not absolute`, from);
+  }
   return {
     args,
     env: mergeEnv(defaults, config.Env ?? [], overrides.env ?? []),
     cwd,
     user: overrides.user ?? config.User ?? "",
-    stopSignal: canonicalSignal(overrides.stopSignal ?? (config.StopSignal || "SIGTERM")),
+    stopSignal:
+      overrides.stopSignal === undefined
+        ? canonicalSignal(config.StopSignal || "SIGTERM", "the image's StopSignal")
+        : canonicalSignal(overrides.stopSignal),
   };
 }
 

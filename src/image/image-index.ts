@@ -81,9 +81,11 @@ export async function updateImages<T>(
   void lock;
   const before = readImages(store);
   const { images, result } = change(before);
+  const isSame = images.length === before.length && images.every((image, i) => image === before[i]);
+  if (isSame) return result; // prune frees what it can on a full disk, too
   const index = { schemaVersion: 2, manifests: images.map(toDescriptor) };
   const text = `${JSON.stringify(index, undefined, 1)}\n`;
-  if (images !== before) writeFileAtomic(store, `${store.images}/index.json`, text);
+  writeFileAtomic(store, `${store.images}/index.json`, text);
   return result;
 }
 

@@ -3,7 +3,7 @@
  * is the way of every second run.
  */
 
-import { HutchError, UsageError } from "../errors.ts";
+import { HutchError } from "../errors.ts";
 import { AT_FDCWD, statAt } from "../libc/file.ts";
 import { hasBlob, readBlob } from "./blobs.ts";
 import { type ImageConfig, parseImageConfig } from "./config.ts";
@@ -119,7 +119,7 @@ export const RUNNABLE_ID = /^(sha256:)?([0-9a-f]{12,64})$/;
 /**
  * The image to run by an id of 12 to 64 hexadecimal digits, as lists show it, or `sha256:` and these. undefined for all
  * else: also for 12 to 63 digits that begin no id here, which may be the name of a repository.
- * @throws UsageError when the store has no such image (and no repository is called so), several, or another platform
+ * @throws HutchError when the store has no such image (and no repository is called so), several, or another platform
  */
 export function findRunnable(
   store: Store,
@@ -133,11 +133,11 @@ export function findRunnable(
   const [first] = found;
   if (first === undefined) {
     if (prefix === undefined && hex.length < 64) return undefined;
-    throw new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+    throw new HutchError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
   }
   if (found.some(({ manifest }) => manifest.digest !== first.manifest.digest))
-    throw new UsageError(`${JSON.stringify(text)} begins the id of several images`, { hint: "write more of it" });
+    throw new HutchError(`${JSON.stringify(text)} begins the id of several images`, { hint: "write more of it" });
   if (platform !== undefined && !fits(first, platform))
-    throw new UsageError(`image ${text} is not for ${formatPlatform(platform)}`, { from: text });
+    throw new HutchError(`image ${text} is not for ${formatPlatform(platform)}`, { from: text });
   return first;
 }

@@ -6,13 +6,20 @@ import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, listNames, O, openAt, removeTree, statAt } from "../libc/file.ts";
 import { AT_REMOVEDIR } from "../libc/constants.ts";
 import { type Digest, splitDigest } from "./digest.ts";
-import { readImages, type StoredImage, updateImages } from "./image-index.ts";
+import { putImage, readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
 import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { hasLayer, layerHome } from "./layer-path.ts";
 import { removeByPath } from "./layers.ts";
-import { formatReference, type ImageReference, parseReference, sourcePlace } from "./reference.ts";
+import {
+  formatReference,
+  type ImageReference,
+  parseReference,
+  type RegistryReference,
+  sourcePlace,
+} from "./reference.ts";
 import type { OnEvent } from "./source.ts";
-import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
+import { acquire, isDiskFull, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
 
 /** All images that can be read, and words about those that cannot. */
 export function listImages(store: Store): {
@@ -32,7 +39,10 @@ export function listImages(store: Store): {
   return { images, broken };
 }
 
-/** Records that a word of the user means: the one of a name (of any platform), else those of an id. @throws UsageError */
+/**
+ * Records that a word of the user means: the one of a name (of any platform), else those of an id.
+ * @throws HutchError when the store has none, UsageError when it can be no name
+ */
 export function findRecords(store: Store, images: readonly StoredImage[], text: string): StoredImage[] {
   let reference: ImageReference | undefined;
   let fault: UsageError | undefined;
@@ -51,7 +61,7 @@ export function findRecords(store: Store, images: readonly StoredImage[], text: 
   if (byName !== undefined) return [byName];
   const byId = findById(store, images, text);
   if (byId.length > 0) return byId;
-  throw fault ?? new UsageError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
+  throw fault ?? new HutchError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
 }
 
 /** The image that came from a place on disk, whatever is there by now. */
@@ -59,14 +69,33 @@ function findPlace(images: readonly StoredImage[], place: string): StoredImage |
   return images.findLast(({ source }) => source !== undefined && sourcePlace(source) === place);
 }
 
-/** One image by name or id. @throws UsageError when an id means several different ones */
+/**
+ * Give an image (by name or id) another name, taken from what had it. Returns the full name.
+ * @throws as findRecords(), HutchError when an id means several different images
+ */
+export async function tagImage(store: Store, text: string, reference: RegistryReference): Promise<string> {
+  const name = formatReference(reference);
+  using gc = await acquire(store, "gc", "shared", undefined, "hutch prune");
+  void gc;
+  return await updateImages(store, (images) => {
+    const { manifest, sourceDigest } = oneRecord(store, images, text);
+    const record: StoredImage = { name, manifest, sourceDigest, stored: new Date().toISOString() };
+    return { images: putImage(images, record), result: name };
+  });
+}
+
+/** One image by name or id. @throws as findRecords(), HutchError when an id means several different ones */
 export function inspectImage(store: Store, text: string): OpenImage {
-  const records = findRecords(store, readImages(store), text);
+  return openImage(store, oneRecord(store, readImages(store), text));
+}
+
+function oneRecord(store: Store, images: readonly StoredImage[], text: string): StoredImage {
+  const records = findRecords(store, images, text);
   const [first] = records;
   if (first === undefined || records.some(({ manifest }) => manifest.digest !== first.manifest.digest)) {
-    throw new UsageError(`${JSON.stringify(text)} begins the id of several images`);
+    throw new HutchError(`${JSON.stringify(text)} begins the id of several images`);
   }
-  return openImage(store, first);
+  return first;
 }
 
 export type Collected = { readonly blobs: number; readonly layers: number; readonly bytes: number };
@@ -81,7 +110,10 @@ export type Removed = {
 /** How to remove directories that this process may not, for ids in a range; without it they are an error. */
 export type RemoveRanged = (paths: readonly string[]) => Promise<void>;
 
-/** Remove a name; an id removes its image when it has one name, or all of them with `force`. @throws UsageError */
+/**
+ * Remove a name; an id removes its image when it has one name, or all of them with `force`.
+ * @throws as findRecords(), HutchError for several names without `force`
+ */
 export async function removeImage(
   store: Store,
   text: string,
@@ -91,21 +123,47 @@ export async function removeImage(
     readonly removeRanged?: RemoveRanged | undefined;
   } = {},
 ): Promise<Removed> {
-  const names = await updateImages(
-    store,
-    (images) => {
-      const records = findRecords(store, images, text);
-      if (records.length > 1 && options.force !== true) {
-        throw new UsageError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
-          hint: "name one, or --force for all",
-        });
-      }
-      return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
-    },
-    options.onEvent,
-  );
+  const remove = () =>
+    updateImages(
+      store,
+      (images) => {
+        const records = findRecords(store, images, text);
+        if (records.length > 1 && options.force !== true) {
+          throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
+            hint: "name one, or --force for all",
+          });
+        }
+        return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
+      },
+      options.onEvent,
+    );
+  let names: readonly string[];
+  try {
+    names = await remove();
+  } catch (error) {
+    using gc = isDiskFull(error) ? tryAcquire(store, "gc", "exclusive") : undefined;
+    if (gc === undefined || !makeRoom(store, findRecords(store, readImages(store), text))) throw error;
+    names = await remove();
+  }
   using gc = tryAcquire(store, "gc", "exclusive");
   return { names, freed: gc === undefined ? undefined : await collect(store, options.removeRanged) };
+}
+
+/**
+ * Room for a new list of images on a full disk: unpacked layers of images that are to go, which come back from their
+ * blobs where another image wants them. Only under the exclusive gc lock. False when there are none that nobody uses.
+ */
+function makeRoom(store: Store, going: readonly StoredImage[]): boolean {
+  const held = heldLayers(store);
+  if (held === "all") return false;
+  const chains = going.flatMap((record) => openImage(store, record).chain);
+  const free = [...new Set(chains)].filter((chainId) => !held.has(chainId) && hasLayer(store, chainId));
+  for (const chainId of free) {
+    const leaving = `${layerHome(store, chainId)}.tmp`;
+    rename(layerHome(store, chainId), leaving);
+    removeByPath(leaving);
+  }
+  return free.length > 0;
 }
 
 const nameOf = ({ name, source, manifest }: StoredImage): string =>
@@ -125,17 +183,34 @@ export async function pruneImages(
 ): Promise<Removed> {
   using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
   void gc;
-  const names = await updateImages(store, (images) => {
-    const kept = options.all === true ? [] : images.filter(({ name }) => name !== undefined);
-    return { images: kept, result: images.filter((image) => !kept.includes(image)).map(nameOf) };
+  const isKept = ({ name }: StoredImage): boolean => options.all !== true && name !== undefined;
+  const remove = async (): Promise<readonly string[]> =>
+    await updateImages(store, (images) => ({
+      images: images.filter(isKept),
+      result: images.filter((image) => !isKept(image)).map(nameOf),
+    }));
+  const names = await remove().catch(async (error: unknown) => {
+    if (
+      !isDiskFull(error) ||
+      !makeRoom(
+        store,
+        readImages(store).filter((image) => !isKept(image)),
+      )
+    )
+      throw error;
+    return await remove();
   });
   return { names, freed: await collect(store, options.removeRanged) };
 }
 
 /** Digests that images need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
-function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; readonly layers: ReadonlySet<Digest> } {
+function liveDigests(store: Store): {
+  readonly blobs: ReadonlySet<Digest>;
+  readonly layers: ReadonlySet<Digest> | "all";
+} {
   const blobs = new Set<Digest>();
-  const layers = heldLayers(store);
+  const held = heldLayers(store);
+  const layers = new Set(held === "all" ? [] : held);
   for (const record of readImages(store)) {
     blobs.add(record.manifest.digest);
     try {
@@ -146,7 +221,7 @@ function liveDigests(store: Store): { readonly blobs: ReadonlySet<Digest>; reado
       if (!(error instanceof HutchError)) throw error;
     }
   }
-  return { blobs, layers };
+  return { blobs, layers: held === "all" ? held : layers };
 }
 
 /** Remove all that nothing needs. Only under the exclusive gc lock. */
@@ -162,11 +237,11 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       rawCall("unlinkat", AT_FDCWD, join(directory, name), 0);
     }
   }
-  const keep = new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
+  const keep = live.layers === "all" ? undefined : new Set([...live.layers].map((chainId) => splitDigest(chainId).hex));
   const ranges = namesIn(store.ranges).map((name) => join(store.ranges, name));
   const stale = [store.layers, ...ranges].flatMap((directory) =>
     namesIn(directory)
-      .filter((name) => !keep.has(name))
+      .filter((name) => (keep === undefined ? name.endsWith(".tmp") : !keep.has(name)))
       .map((name) => join(directory, name)),
   );
   const refused: string[] = [];
@@ -181,7 +256,8 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       if (!removedHere(leaving)) refused.push(leaving);
     } else removeByPath(leaving);
   }
-  for (const directory of [store.partial, store.tmp]) for (const name of namesIn(directory)) removeIn(directory, name);
+  for (const directory of [store.partial, store.tmp, store.plain])
+    for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))
     if (name !== "gc" && name !== "index") rawCall("unlinkat", AT_FDCWD, join(store.locks, name), 0);
   if (refused.length > 0) await removeElsewhere(refused, removeRanged);

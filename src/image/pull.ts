@@ -28,9 +28,9 @@ import {
   sourcePlace,
 } from "./reference.ts";
 import { endpointsFor, readCertificates, readRegistries, type RegistryRule } from "./registries.ts";
-import { createRegistrySource } from "./registry.ts";
+import { createRegistrySource, type RegistrySource } from "./registry.ts";
 import { RegistryError } from "./registry-error.ts";
-import type { ImageSource, OnEvent } from "./source.ts";
+import type { OnEvent } from "./source.ts";
 import { type Stored, storeImage, type StoreOptions } from "./store-image.ts";
 import { acquire, explainWrite, type Store } from "./store.ts";
 import { forgetUnreachable, rememberUnreachable, refuseUnreachable } from "./unreachable.ts";
@@ -49,6 +49,8 @@ export type PullOptions = {
   readonly onEvent?: OnEvent | undefined;
   /** Milliseconds until the first byte of an answer; of silence; how often and after what pause to try again. */
   readonly firstByte?: number | undefined;
+  /** Milliseconds until the registry's very first answer, without another try; default {@link firstByte}. */
+  readonly firstAnswer?: number | undefined;
   readonly idle?: number | undefined;
   readonly retry?: RetryPolicy | undefined;
   readonly pause?: number | undefined;
@@ -136,21 +138,35 @@ async function pullRegistry(reference: RegistryReference, options: PullOptions):
     forgetUnreachable(store, reference.domain);
     return { image: await nameImage(store, stored, { name }, onEvent), changed: true };
   } catch (error) {
-    if (error instanceof RegistryError && error.unreachable && rememberFor > 0)
-      rememberUnreachable(store, reference.domain);
+    if (!(error instanceof RegistryError) || !error.unreachable) throw error;
+    // One that falls silent half-way has answered: nobody may go on as if there were no network.
+    if (source.hasAnswered()) throw asReachable(error);
+    if (rememberFor > 0) rememberUnreachable(store, reference.domain);
     throw error;
   }
 }
 
+/** The same error, of a registry that can be reached. */
+function asReachable(error: RegistryError): RegistryError {
+  const { message, status, from, hint } = error;
+  return new RegistryError(message, {
+    cause: error,
+    ...(status === undefined ? {} : { status }),
+    ...(from === undefined ? {} : { from }),
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
 /** A registry's source with the user's configuration and credentials. */
-export function openRegistry(reference: RegistryReference, options: Omit<PullOptions, "store">): ImageSource {
-  const { env, uid, onEvent, firstByte, idle, retry } = options;
+export function openRegistry(reference: RegistryReference, options: Omit<PullOptions, "store">): RegistrySource {
+  const { env, uid, onEvent, firstByte, firstAnswer, idle, retry } = options;
   return createRegistrySource(reference, {
     endpoints: endpointsFor(reference, options.registries ?? readRegistries(env)),
     certificates: (host) => readCertificates(host, env),
     credentials: options.credentials ?? ((host, path) => findCredentials(host, path, env, uid)),
     onEvent,
     firstByte,
+    firstAnswer,
     idle,
     retry,
   });

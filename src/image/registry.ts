@@ -29,6 +29,8 @@ export type RegistryOptions = {
   readonly onEvent?: OnEvent | undefined;
   /** Milliseconds until the first byte of an answer, and of silence within one. */
   readonly firstByte?: number | undefined;
+  /** Instead of it until the registry has answered for the first time, without another try. */
+  readonly firstAnswer?: number | undefined;
   readonly idle?: number | undefined;
   readonly retry?: RetryPolicy | undefined;
 };
@@ -37,18 +39,22 @@ type Connection = { readonly endpoint: Endpoint; readonly base: URL; readonly au
 
 const ACCEPT = MANIFEST_TYPES.join(", ");
 
+/** A registry's source, and whether there has been any answer: then it is not one that cannot be reached. */
+export type RegistrySource = ImageSource & { readonly hasAnswered: () => boolean };
+
 /** Create a source; nothing is asked before it is used. */
-export function createRegistrySource(reference: RegistryReference, options: RegistryOptions): ImageSource {
-  const { endpoints, firstByte = 30_000, idle = 60_000, retry = RETRY_POLICY } = options;
+export function createRegistrySource(reference: RegistryReference, options: RegistryOptions): RegistrySource {
+  const { endpoints, firstByte = 30_000, firstAnswer, idle = 60_000, retry = RETRY_POLICY } = options;
   const name = formatReference(reference);
   const connections = new Map<Endpoint, Promise<Connection>>();
   const warned = new Set<string>();
   /** The endpoint that gave the manifest is asked first for the rest. */
   let preferred: Endpoint | undefined;
+  let answered = false;
 
   const transport = ({ host, insecure }: Endpoint): Pick<SendOptions, "tls" | "firstByte" | "plainAllowed"> => ({
     tls: (url) => ({ insecure: insecure && isHost(url, host), ...options.certificates(url.host) }),
-    firstByte,
+    firstByte: answered ? firstByte : (firstAnswer ?? firstByte),
     plainAllowed: (url) => isLoopback(url.hostname) || (insecure && isHost(url, host)),
   });
 
@@ -60,6 +66,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     if (insecure || isLoopback(secure.hostname)) {
       try {
         const probe = await send(new URL("v2/", secure), transport(endpoint));
+        answered = true;
         await probe.body?.cancel();
       } catch (error) {
         if (!isPlainServer(error)) throw error;
@@ -94,7 +101,9 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     const url = new URL(`v2/${endpoint.path}/${path}`, base);
     const once = (): Promise<Response> =>
       send(url, { ...transport(endpoint), method, headers, authorization: authorizer.header() });
-    let response = await withRetries(once, retry);
+    const isPatient = answered || firstAnswer === undefined;
+    let response = await withRetries(once, isPatient ? retry : { ...retry, transport: 0 });
+    answered = true;
     // A second refusal with error="invalid_token" is worth one more: the token ran out between the two.
     for (let tries = 0; tries < 2 && response.status === 401; tries++) {
       const isStale = /error="?invalid_token/.test(response.headers.get("www-authenticate") ?? "");
@@ -224,6 +233,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
 
   return {
     name,
+    hasAnswered: () => answered,
     head,
     root: () => getManifest(manifestKey(reference)),
     manifest: async ({ digest }) => (await getManifest(digest)).bytes,

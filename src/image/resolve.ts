@@ -21,6 +21,7 @@ import {
   RUNNABLE_ID,
 } from "./lookup.ts";
 import { createMergedView, readInView } from "./merged-view.ts";
+import { listState } from "./plain-image.ts";
 import type { PullOptions } from "./pull.ts";
 import { type ImageReference, parseReference } from "./reference.ts";
 import { acquire, tryAcquire } from "./store.ts";
@@ -35,13 +36,16 @@ export type ResolvedImage = Disposable & {
   /** Directories of the unpacked layers, lowest first, with `user.overlay.*` marks. */
   readonly layers: readonly string[];
   readonly manifestDigest: Digest;
+  /** ChainIDs of the layers, and which list of images they were found by, if by that of now (plain-image.ts). */
+  readonly chain: readonly Digest[];
+  readonly list: string | undefined;
   /** Keeps the layers from being removed until disposed of. */
   readonly lease: Lease;
 };
 
 /**
  * Find an image by its id (a string only) or name in the store, else pull it by the policy. An id never asks a registry.
- * @throws as pull(), UsageError for an id that the store does not have
+ * @throws as pull(), HutchError for an id that the store does not have
  */
 export async function resolveImage(name: string | ImageReference, options: PullOptions): Promise<ResolvedImage> {
   const byId = typeof name === "string" ? await resolveId(name, options) : undefined;
@@ -54,7 +58,7 @@ export async function resolveImage(name: string | ImageReference, options: PullO
   using gc = await acquire(options.store, "gc", "shared", options.onEvent, "hutch prune");
   void gc;
   const { image } = await pull(reference, options);
-  return hold(image, options);
+  return hold(image, options, listNaming(image, reference, options));
 }
 
 /** The image of an id, unpacked again when only its blobs are left; undefined when the word is no id of the store. */
@@ -63,10 +67,11 @@ async function resolveId(text: string, options: PullOptions): Promise<ResolvedIm
   if (!RUNNABLE_ID.test(text)) return undefined;
   using gc = await acquire(store, "gc", "shared", options.onEvent, "hutch prune");
   void gc;
+  const list = listState(store);
   const record = findRunnable(store, readImages(store), text, platform);
   if (record === undefined) return undefined;
   const image = openImage(store, record);
-  if (isUnpacked(store, image)) return hold(image, options);
+  if (isUnpacked(store, image)) return hold(image, options, list);
   const { completeLocally } = await import("./pull.ts");
   const whole = await completeLocally(record, options);
   if (whole === undefined)
@@ -80,6 +85,7 @@ function resolveStored(reference: ImageReference, options: PullOptions): Resolve
   if (policy === "always" && reference.kind === "registry") return undefined;
   using gc = tryAcquire(store, "gc", "shared");
   if (gc === undefined) return undefined;
+  const list = listState(store);
   const images = readImages(store);
   const record =
     reference.kind === "registry"
@@ -92,16 +98,26 @@ function resolveStored(reference: ImageReference, options: PullOptions): Resolve
   } catch {
     return undefined; // pull() mends it or says what is wrong
   }
-  return isUnpacked(store, image) ? hold(image, options) : undefined;
+  return isUnpacked(store, image) ? hold(image, options, reference.kind === "registry" ? list : undefined) : undefined;
 }
 
-function hold(image: OpenImage, { store }: PullOptions): ResolvedImage {
+/** The list of images as it is, when it gives a registry's name to the image that has been pulled. */
+function listNaming(image: OpenImage, reference: ImageReference, { store, platform }: PullOptions): string | undefined {
+  if (reference.kind !== "registry") return undefined; // what is at a place on disk may change without the list
+  const list = listState(store);
+  const found = findRegistryImage(readImages(store), reference, platform);
+  return found?.manifest.digest === image.record.manifest.digest ? list : undefined;
+}
+
+function hold(image: OpenImage, { store }: PullOptions, list?: string): ResolvedImage {
   const lease = createLease(store, image.chain);
   return {
     config: image.config.config,
     image: image.config,
     layers: image.chain.map((chainId) => layerPath(store, chainId)),
     manifestDigest: image.record.manifest.digest,
+    chain: image.chain,
+    list,
     lease,
     [Symbol.dispose]: () => lease[Symbol.dispose](),
   };

@@ -7,7 +7,8 @@
  *   partial/   <hex>: blobs on their way, resumed by the next who wants them
  *   tmp/       files before their rename; anybody's who holds no lock any more
  *   locks/     one empty file a lock
- *   leases/    one file a running sandbox, locked by it: layers that must stay
+ *   leases/    one file a stack of layers, locked by sandboxes that run on it: layers that must stay
+ *   plain/     one file a name that was run plainly: what the next run need not look up (plain-image.ts)
  *
  * Every change is one rename of something that is whole and on disk, so that a kill at any instant leaves at most a
  * file in partial/, tmp/ or a `.tmp` layer, which the next pull or prune takes.
@@ -17,7 +18,7 @@ import { HutchError, UsageError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { errnoNumber } from "../libc/errno.ts";
 import { AT_FDCWD, closeFile, O, openAt, readAll, statAt, tryLock } from "../libc/file.ts";
-import { writeAll, pathStatus } from "../libc/files.ts";
+import { pathOwner, writeAll } from "../libc/files.ts";
 import type { OnEvent } from "./source.ts";
 
 export type Store = {
@@ -29,6 +30,7 @@ export type Store = {
   readonly tmp: string;
   readonly locks: string;
   readonly leases: string;
+  readonly plain: string;
 };
 
 const STORE_HINT = "HUTCH_STORE names another place for the store";
@@ -37,7 +39,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Uid of what is at a path, undefined when nothing is. */
 function owner(path: string): number | undefined {
-  const found = pathStatus(path);
+  const found = pathOwner(path);
   return typeof found === "number" ? undefined : found.uid;
 }
 
@@ -73,9 +75,9 @@ export function makeDirectory(path: string, mode: number): void {
   throw systemError(`mkdir ${path}`, -result, { hint: STORE_HINT });
 }
 
-/** Open the store at an absolute path, made when it is missing. @throws HutchError when it is somebody else's */
-export function openStore(root: string): Store {
-  const store: Store = {
+/** The paths of a store. */
+function storeAt(root: string): Store {
+  return {
     root,
     images: `${root}/images`,
     layers: `${root}/layers`,
@@ -84,7 +86,19 @@ export function openStore(root: string): Store {
     tmp: `${root}/tmp`,
     locks: `${root}/locks`,
     leases: `${root}/leases`,
+    plain: `${root}/plain`,
   };
+}
+
+/** The store at an absolute path if it is there and the caller's own; nothing else is looked at. */
+export function ownStore(root: string, uid: number): Store | undefined {
+  const found = pathOwner(root);
+  return typeof found !== "number" && found.directory && found.uid === uid ? storeAt(root) : undefined;
+}
+
+/** Open the store at an absolute path, made when it is missing. @throws HutchError when it is somebody else's */
+export function openStore(root: string): Store {
+  const store = storeAt(root);
   if (statAt(AT_FDCWD, `${store.images}/oci-layout`) !== undefined) {
     checkOwner(root);
     return store;
@@ -146,10 +160,16 @@ function codeOf(error: unknown): string | undefined {
   return typeof cause === "object" && cause !== null ? codeOf(cause) : undefined;
 }
 
+/** Whether it was the disk, or the caller's share of it, that is full. */
+export function isDiskFull(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
 /** Disk full is one clear line; other errors stay as they are. */
 export function explainWrite(error: unknown, store: Store): unknown {
   const code = codeOf(error);
-  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  if (!isDiskFull(error)) return error;
   return new HutchError(`no space left in ${store.root}: ${code}`, {
     cause: error,
     hint: "hutch prune frees what no image needs; HUTCH_STORE names another place",
@@ -209,6 +229,7 @@ export function tryAcquire(store: Store, name: string, mode: "shared" | "exclusi
       closeFile(fd);
       return undefined;
     }
+    if (name === "gc") return { fd, [Symbol.dispose]: () => closeFile(fd) }; // nobody removes this one
     // Whoever collects garbage may have removed the file between open and flock: then the lock is on nothing.
     if (statAt(AT_FDCWD, path)?.ino === statAt(fd, "")?.ino) return { fd, [Symbol.dispose]: () => closeFile(fd) };
     closeFile(fd);

@@ -108,34 +108,31 @@ const archivePath = (digest: Descriptor["digest"]): string => {
 /** One image that was loaded, by its full name or, without one, its digest. */
 export type Loaded = { readonly name: string | undefined; readonly image: OpenImage };
 
+export type LoadOptions = StoreOptions & {
+  readonly store: Store;
+  /** The archive, compressed or not, and what to call it in errors. */
+  readonly archive: AsyncIterable<Uint8Array>;
+  readonly where: string;
+};
+
 /**
  * All images of an archive (`docker save`, an OCI layout in a tar file, or both in one; compressed or not) into the
  * store. @throws HutchError when the archive or an image in it is refused; those before it stay
  */
-export async function loadImage(
-  store: Store,
-  archiveBytes: AsyncIterable<Uint8Array>,
-  where: string,
-  options: StoreOptions,
-): Promise<Loaded[]> {
-  const { onEvent } = options;
+export async function loadImage(options: LoadOptions): Promise<Loaded[]> {
+  const { store, onEvent } = options;
   using gc = await acquire(store, "gc", "shared", onEvent, "hutch prune");
   void gc;
   try {
-    return await loadAll(store, archiveBytes, where, options);
+    return await loadAll(options);
   } catch (error) {
     throw explainWrite(error, store);
   }
 }
 
-async function loadAll(
-  store: Store,
-  archiveBytes: AsyncIterable<Uint8Array>,
-  where: string,
-  options: StoreOptions,
-): Promise<Loaded[]> {
-  const { onEvent } = options;
-  using archive = await openArchive(store, archiveBytes, where);
+async function loadAll(options: LoadOptions): Promise<Loaded[]> {
+  const { store, where, onEvent } = options;
+  using archive = await openArchive(store, options.archive, where);
   const loaded: Loaded[] = [];
   const keep = async (stored: Stored, names: readonly string[]): Promise<void> => {
     for (const name of names) loaded.push({ name, image: await nameImage(store, stored, { name }, onEvent) });

@@ -6,7 +6,8 @@
  *
  * The keeper passes signals on to the launcher and stops when it is stopped. When the launcher has ended, whatever
  * ended it, the keeper becomes hutch again, which is told the exit status and does the rest. When the keeper is killed
- * by SIGKILL, the launcher dies with it (PR_SET_PDEATHSIG), and its sandbox with that.
+ * by SIGKILL, the launcher dies with it (PR_SET_PDEATHSIG), and its sandbox with that. When the sandbox is to die with the
+ * caller, the keeper is told of the caller's end by a signal, kills the launcher and does the rest all the same.
  */
 
 import { call } from "../libc/call.ts";
@@ -29,12 +30,17 @@ export interface Keeping {
   readonly thenEnv: readonly string[];
   /** A memory file that is told the exit status: 8 bytes, little-endian. */
   readonly outcomeFd: number;
+  /** Pid of our parent, when the sandbox is to die with it. */
+  readonly parent?: number | undefined;
 }
 
 const EXIT_FAILURE = 125;
 
 /** Signals that would end or stop what comes after; they stay blocked, since that is short and must be done. */
 const HELD = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTSTP", "SIGTTIN", "SIGTTOU"] as const;
+
+/** What tells of the caller's end: the last of the realtime signals but one, which nobody uses. */
+const ORPHANED = 63;
 
 /** The keeper's program. */
 export function keeperProgram(keeping: Keeping, arch: Arch): Program {
@@ -45,9 +51,11 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.failure = failed;
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch-keeper"], { onError: "ignore" });
+  if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, ORPHANED, 0, 0, 0]);
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher });
   closeAllBut(asm, [2, executableFd, outcomeFd]);
-  waitFor(asm, child, status);
+  waitFor(asm, child, status, keeping.parent);
+  if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, 0, 0, 0, 0], { onError: "ignore" });
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
   const held = HELD.reduce((bits, name) => bits + 2 ** (c.SIGNALS[name] - 1), 0);
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(held), 0, 8], { onError: "ignore" });
@@ -74,17 +82,34 @@ function closeAllBut(asm: Assembler, keep: readonly number[]): void {
   asm.call("close_range", [next, -1, 0], { onError: "ignore" });
 }
 
+/** Kill the child when `parent` is no more. */
+function killOrphan(asm: Assembler, child: Place, parent: number): void {
+  const [is, lives] = [asm.cell(), asm.label()];
+  asm.call("getppid", [], { result: is });
+  asm.ifEqual(content(is), parent, lives);
+  asm.call("kill", [content(child), c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.place(lives);
+}
+
 /** Wait for the child's end, passing signals on meanwhile; `status` gets its exit status, or 128 + the signal. */
-function waitFor(asm: Assembler, child: Place, status: Place): void {
+function waitFor(asm: Assembler, child: Place, status: Place, parent: number | undefined): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, code, self] = [asm.cell(), asm.cell(), asm.cell()];
   const [loop, changed, sentToAll, forward] = [asm.label(), asm.label(), asm.label(), asm.label()];
   const [stop, exited, done] = [asm.label(), asm.label(), asm.label()];
   asm.call("getpid", [], { result: self });
   const witness = makeWitness(asm, self);
+  if (parent !== undefined) killOrphan(asm, child, parent); // it may have died before the signal was asked for
   asm.place(loop);
   asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, changed);
+  if (parent !== undefined) {
+    const other = asm.label();
+    asm.ifDifferent(content(signal), ORPHANED, other);
+    killOrphan(asm, child, parent);
+    asm.jump(loop);
+    asm.place(other);
+  }
   field(asm, info, SIGINFO.code, code);
   askWitness(asm, witness, signal, sentToAll);
   asm.ifDifferent(content(code), c.SI_KERNEL, forward);

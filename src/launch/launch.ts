@@ -71,7 +71,7 @@ export function launchAndThen(
   self: Self,
   then: readonly string[],
   env: readonly string[],
-  options: Pick<LaunchOptions, "held" | "outputFd"> = {},
+  { parent, ...options }: LaunchOptions = {},
 ): never {
   const { imageFd, executableFd } = launcherImage(plan, self, options);
   const outcomeFd = moveUp(call("memfd_create", "hutch-outcome", 0));
@@ -83,6 +83,7 @@ export function launchAndThen(
     thenArgv: [...self.argv, ...then, String(outcomeFd)],
     thenEnv: env,
     outcomeFd,
+    parent,
   };
   execute(memoryFile("hutch-keeper", encode(keeperProgram(keeping, ARCH))), argv);
 }

@@ -38,7 +38,6 @@ export const S_IF = {
   LNK: c.S_IFLNK,
 } as const;
 
-const AT_SYMLINK_NOFOLLOW = 0x100;
 const RESOLVE_BENEATH = 8;
 
 /** What statx(2) tells of a file. Times in nanoseconds since 1970. */
@@ -102,7 +101,7 @@ export function closeFile(fd: number): void {
 /** statx(2) of `name` in `directory` without following it; "" is the descriptor itself. undefined when absent. */
 export function statAt(directory: number, name: string): Stat | undefined {
   const buffer = new Uint8Array(256);
-  const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? c.AT_EMPTY_PATH : 0);
+  const flags = c.AT_SYMLINK_NOFOLLOW | (name === "" ? c.AT_EMPTY_PATH : 0);
   const path = name === "" ? new Uint8Array(1) : name;
   const result = rawCall("statx", directory, path, flags, 0x7ff, buffer);
   if (result === -(errnoNumber("ENOENT") ?? 0) || result === -(errnoNumber("ENOTDIR") ?? 0)) return undefined;
@@ -138,7 +137,7 @@ export function setTimes(directory: number, name: string, atime: bigint, mtime: 
   split(2, mtime);
   const bytes = new Uint8Array(times.buffer);
   if (name === "") call("utimensat", directory, null, bytes, 0);
-  else call("utimensat", directory, name, bytes, AT_SYMLINK_NOFOLLOW);
+  else call("utimensat", directory, name, bytes, c.AT_SYMLINK_NOFOLLOW);
 }
 
 /** Read a whole file by descriptor, at most `limit` bytes. Returns undefined when there is more. @throws SystemError */

@@ -28,11 +28,11 @@ export function signalNumber(text: string, from?: string): number {
   return number >= RTMIN && number <= RTMAX ? number : refuse();
 }
 
-/** The canonical name: `SIGTERM`, `SIGRTMIN+3`. @throws UsageError */
-export function canonicalSignal(text: string): string {
-  const number = signalNumber(text);
+/** The canonical name: `SIGTERM`, `SIGRTMIN+3`; `from` are the words that asked for it. @throws UsageError */
+export function canonicalSignal(text: string, from?: string): string {
+  const number = signalNumber(text, from);
   const name = SIGNAL_NAMES[number];
   if (name !== undefined) return name;
   if (number >= RTMIN) return number === RTMIN ? "SIGRTMIN" : `SIGRTMIN+${number - RTMIN}`;
-  throw new UsageError(`signal ${number} is reserved by the C library`);
+  throw new UsageError(`signal ${number} is reserved by the C library`, from === undefined ? {} : { from });
 }

@@ -18,6 +18,8 @@ export interface Entry {
   readonly command: readonly string[];
   /** Whether the sandbox's first process is hutch's reaper. */
   readonly init: boolean;
+  /** What `hutch kill` sends when it is told no other: an image's StopSignal, or SIGTERM. */
+  readonly stopSignal: string;
   /** The steps of the plan that change ids after the namespaces have been entered, and all of the program's own. */
   readonly steps: readonly Step[];
 }

@@ -54,7 +54,7 @@ export interface Joined {
 export function openNamespaces(entry: RunningEntry): readonly Joined[] {
   const { name, child, init } = entry;
   if (child === 0) throw new HutchError(`the sandbox ${name} has not started its program yet`);
-  if (processStatus(child)?.parent !== entry.pid) throw gone(name);
+  if (!isBelow(child, entry.pid)) throw gone(name);
   const program = init ? firstChild(child) : child;
   if (program === undefined) throw gone(name);
   const directory = rawCall("openat", c.AT_FDCWD, `/proc/${program}`, c.O_PATH | c.O_CLOEXEC);
@@ -80,6 +80,12 @@ export function openNamespaces(entry: RunningEntry): readonly Joined[] {
   checkProc(directory, name);
   closeDescriptor(directory);
   return joined;
+}
+
+/** Whether a process is the launcher's: its child, or its grandchild where a keeper is in between (afterwards.ts). */
+function isBelow(child: number, pid: number): boolean {
+  const parent = processStatus(child)?.parent;
+  return parent === pid || (parent !== undefined && processStatus(parent)?.parent === pid);
 }
 
 function firstChild(pid: number): number | undefined {

@@ -98,14 +98,48 @@ eachCaller("a writable layer on disk", (bench) => {
     expect(plan.stdout).toContain("writes in memory: without user.* attributes there");
   });
 
-  test("with a name, the next run removes it", async () => {
-    const { root, env } = places(bench);
-    const named = await bench.shell(run(`--name old-kernel "$1" busybox echo one`), [root], { env });
-    expect(named).toMatchObject({ stdout: "one\n", stderr: "", code: 0 });
+  test("with a name it is found, joined and ended by it, and nothing is left", async () => {
+    const { root, env: store } = places(bench);
+    const env = { ...store, XDG_RUNTIME_DIR: bench.folder() };
+    const running = bench.start(
+      ["setarch", "--uname-2.6", bench.binary, "run", "--name", "old", ...busybox, root, "busybox", "sh", "-c"].concat(
+        "trap 'exit 4' TERM; echo one > /made; echo ready; while :; do busybox sleep 0.2; done",
+      ),
+      { env },
+    );
+    await running.says("ready\n");
     expect(sessions(env.HUTCH_STORE)).toHaveLength(1);
-    const next = await bench.shell(run(`"$1" busybox echo two`), [root], { env });
-    expect(next).toMatchObject({ stdout: "two\n", stderr: "", code: 0 });
+    const listed = JSON.parse((await bench.hutch(["ps", "--format", "json"], { env })).stdout) as { pid: number }[];
+    expect(listed.map(({ pid }) => pid)).toEqual([running.pid]);
+    expect(await bench.hutch(["exec", "old", "busybox", "cat", "/made"], { env })).toMatchObject({
+      stdout: "one\n",
+      stderr: "",
+      code: 0,
+    });
+    expect((await bench.hutch(["kill", "old"], { env })).code).toBe(0);
+    expect((await running.ended).code).toBe(4);
     expect(sessions(env.HUTCH_STORE)).toEqual([]);
+    expect((await bench.hutch(["ps", "--format", "json"], { env })).stdout).toBe("[]\n");
+  });
+
+  test("--die-with-parent ends the sandbox with its parent, and nothing is left", async () => {
+    const { root, env } = places(bench);
+    const script = `setarch --uname-2.6 "$HUTCH" run --die-with-parent ${busybox.join(" ")} "$1" busybox sh -c "$2"; true`;
+    const parent = bench.start(["sh", "-c", script, "sh", root, "echo ready; while :; do busybox sleep 0.2; done"], {
+      env: { ...env, HUTCH: bench.binary },
+    });
+    await parent.says("ready\n");
+    expect(sessions(env.HUTCH_STORE)).toHaveLength(1);
+    parent.kill("SIGKILL");
+    await until("the layer is gone", async () => sessions(env.HUTCH_STORE).length === 0);
+    const lives = await bench.shell(
+      run(`--die-with-parent "$1" busybox sh -c "exit 6"; echo $?`).replace("exec ", ""),
+      [root],
+      {
+        env,
+      },
+    );
+    expect(lives).toMatchObject({ stdout: "6\n", stderr: "" });
   });
 
   test("a terminal of its own works, and what it shows ends before the shell goes on", async () => {

@@ -106,7 +106,7 @@ eachCaller("the store", (bench) => {
           const says =
             fault === "error=EIO" ? "EIO input/output error" : "(no space left in .*: ENOSPC|ENOSPC no space left)";
           expect(hit.stderr, at).toMatch(new RegExp(`^hutch [a-z]+: [^\n]*${says}[^\n]*\n$`));
-          expect(hit.stdout, at).toBe("code 1\n");
+          expect(hit.stdout, at).toBe("code 125\n");
         }
         expect(await faults(bench, store, whole), at).toEqual([]);
         const next = await bench.shell(`"$HUTCH" ${command} || "$HUTCH" images`, args, { env });

@@ -43,12 +43,39 @@ eachCaller("images", (bench) => {
     const piped = await bench.shell('"$HUTCH" save "$1" | cmp - "$2"', [name, archive], { env });
     expectSuccess(piped, "");
     expectSuccess(await hutch("rmi", name), `${name}\n`);
-    expectFailure(await hutch("rmi", name), 2, `no image "${name}" in the store`);
+    expectFailure(await hutch("rmi", name), 125, `no image "${name}" in the store`);
     expectSuccess(await hutch("prune"), "freed 0 B: 0 blobs, 0 layers\n");
     expectSuccess(await bench.shell('"$HUTCH" load <"$1"', [archive], { env }), `${name}\n`);
     expectSuccess(await hutch("load", "-i", archive), `${name}\n`);
     expectSuccess(await hutch("prune", "--all"), /^\S+\/test:latest\nfreed [\d.]+ \w+: 3 blobs, 1 layers\n$/);
     expectSuccess(await hutch("images", "--format", "json"), "[]\n");
+  });
+
+  test("tag names an image again, takes a name from another, and each name goes by itself", async () => {
+    const folder = bench.folder();
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    const other = imageOf([layerOf(tar(file("other", "image")))]);
+    writeLayout(`${folder}/one`, image);
+    writeLayout(`${folder}/two`, other);
+    for (const place of ["one", "two"]) expect((await hutch("pull", `oci:${folder}/${place}`)).code).toBe(0);
+    const id = other.config.digest.slice(7, 19);
+    const digestOf = async (name: string) => (JSON.parse((await hutch("inspect", name)).stdout) as Listed[])[0]?.digest;
+    expectSuccess(await hutch("tag", `oci:${folder}/one`, "base"), "docker.io/library/base:latest\n");
+    expectSuccess(await hutch("tag", "base", "localhost:5000/x/base:1"), "localhost:5000/x/base:1\n");
+    expect(await digestOf("localhost:5000/x/base:1")).toBe(image.manifest.digest);
+    expectSuccess(await hutch("tag", id, "base"), "docker.io/library/base:latest\n");
+    expect(await digestOf("base")).toBe(other.manifest.digest);
+    const run = await hutch("run", ...withProbe(bench), "--pull=never", "--entrypoint", "/probe", "base", "argv0");
+    expectSuccess(run, "/probe\n");
+    expectSuccess(await hutch("rmi", "base"), "docker.io/library/base:latest\n");
+    expectSuccess(await hutch("prune"), /, 1 layers\n$/);
+    expect(await digestOf("localhost:5000/x/base:1")).toBe(image.manifest.digest);
+    expectFailure(await hutch("tag", "base", "y"), 125, 'no image "base" in the store');
+    const digest = `sha256:${"0".repeat(64)}`;
+    for (const name of ["oci:/x", `x@${digest}`, "Upper", ""]) expect((await hutch("tag", id, name)).code).toBe(2);
+    expectFailure(await hutch("tag", "base"), 2, "NAME is missing");
+    expectFailure(await hutch("tag", "a", "b", "c"), 2, "unexpected c");
   });
 
   test("an image without layers is an empty root with the image's words", async () => {
@@ -83,22 +110,24 @@ eachCaller("images", (bench) => {
     const missing = await hutch("pull", `${registry.host}/none:1`);
     expectFailure(
       missing,
-      1,
+      125,
       `${registry.host}/none`,
       "404",
       "MANIFEST_UNKNOWN: manifest unknown",
       `${registry.host}/none:1`,
     );
     const refused = await hutch("pull", "127.0.0.1:1/x");
-    expectFailure(refused, 1, "127.0.0.1:1: connection refused", "127.0.0.1:1/x:latest", "in the store runs without");
+    expectFailure(refused, 125, "127.0.0.1:1: connection refused", "127.0.0.1:1/x:latest", "in the store runs without");
     expect(refused.stderr).not.toContain("ECONNREFUSED");
     expectFailure(await hutch("pull", "Upper/Case"), 2, "must be lower case");
     expectFailure(await hutch("pull"), 2, "IMAGE is missing");
     expectFailure(await hutch("pull", "--platform", "a b", "x"), 2, "invalid platform");
     expectFailure(await hutch("images", "x"), 2, "unexpected x");
-    expectFailure(await hutch("inspect", "nothing"), 2, 'no image "nothing"');
-    expectFailure(await hutch("load", "-i", "/dev/null"), 1, "neither an OCI layout");
-    expectFailure(await hutch("save", "-o", "/nonexistent/x", "nothing"), 1, "ENOENT");
+    expectFailure(await hutch("inspect", "nothing"), 125, 'no image "nothing"');
+    expectFailure(await hutch("load", "-i", "/dev/null"), 125, "neither an OCI layout");
+    expectFailure(await hutch("load", "-i", "/"), 125, "read /: EISDIR");
+    expectFailure(await hutch("load", "-i", "/etc/passwd"), 125, "/etc/passwd: tar: ", "is this an archive of images?");
+    expectFailure(await hutch("save", "-o", "/nonexistent/x", "nothing"), 125, "ENOENT");
   });
 
   test("save names the user's file, and writes to what is no file as it is", async () => {
@@ -111,7 +140,7 @@ eachCaller("images", (bench) => {
     // Nobody writes in /proc, not even root.
     for (const path of ["/proc/x.tar", `${folder}/none/x.tar`, `${folder}/closed/x/y.tar`, `${folder}/here`]) {
       const refused = await hutch("save", "-o", path, `oci:${layout}`);
-      expectFailure(refused, 1, `hutch save: open ${path}: E`);
+      expectFailure(refused, 125, `hutch save: open ${path}: E`);
       expect(refused.stderr).not.toContain("partial");
     }
     const piped = await bench.shell(
@@ -131,7 +160,14 @@ eachCaller("images", (bench) => {
     const folder = bench.folder({ dangling: { link: "/nowhere/at/all" } });
     for (const store of ["/proc/x", `${folder}/dangling`, `${folder}/dangling/x`]) {
       const env = { HUTCH_STORE: store };
-      expectFailure(await bench.hutch(["images"], { env }), 1, "hutch images: mkdir ", store, "ENOENT", "HUTCH_STORE");
+      expectFailure(
+        await bench.hutch(["images"], { env }),
+        125,
+        "hutch images: mkdir ",
+        store,
+        "ENOENT",
+        "HUTCH_STORE",
+      );
       expectFailure(await bench.hutch(["run", "x", "y"], { env }), 125, "hutch run: mkdir ", store, "ENOENT");
     }
   });

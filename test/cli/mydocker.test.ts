@@ -3,7 +3,24 @@
 import { expect, test } from "bun:test";
 import { lstatSync, readlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { imageOf, layerOf } from "../image/helpers/layout.ts";
+import { startRegistry } from "../image/helpers/registry.ts";
+import { dir, file, link, tar } from "../image/tar-maker.ts";
+import { need } from "../kernel/sandbox.ts";
 import { type Bench, eachCaller, expectFailure, needs, type Options } from "./hutch.ts";
+
+const busybox = await Bun.file(need("busybox", "busybox-static")).bytes();
+const image = imageOf(
+  [
+    layerOf(
+      tar(
+        ...[dir("bin"), dir("dev"), dir("etc"), dir("proc"), dir("of-the-image"), file("of-the-image/file")],
+        ...[file("bin/busybox", busybox, { mode: 0o755 }), link("bin/sh", "busybox"), link("bin/ls", "busybox")],
+      ),
+    ),
+  ],
+  { Env: ["WORD=image"] },
+);
 
 /** An image whose registry gives no answer, on a machine with a network or without: nothing listens on port 9. */
 const UNREACHABLE = "127.0.0.1:9/alpine:latest";
@@ -88,6 +105,62 @@ eachCaller("mydocker", (bench: Bench) => {
       expect(asked).toBe(0);
     } finally {
       again.stop(true);
+    }
+  });
+
+  test("an image that can be had is the root; a COMMAND that only the host has is added with what it needs", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    const run = (...words: readonly string[]) =>
+      bench.hutch(["mydocker", "run", `${registry.host}/test`, ...words], options);
+    const top = "bin\ndev\netc\nof-the-image\nproc\n";
+    expect(await run("/bin/sh", "-c", "/bin/ls /")).toEqual({ stdout: top, stderr: "", code: 0, signal: null });
+    const asked = registry.requests.length;
+    expect(await run("/bin/sh", "-c", "echo $$ $WORD; exit 42")).toMatchObject({
+      stdout: "1 image\n",
+      stderr: "",
+      code: 42,
+    });
+    expect(await run(explorer, "ls", "/of-the-image")).toMatchObject({ stdout: "file\n", stderr: "", code: 0 });
+    expect(await run(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
+    expectFailure(await run("docker-explorer"), 127, "docker-explorer");
+    expectFailure(await run("/no/such"), 127, "/no/such");
+    expect(registry.requests.length).toBe(asked);
+  });
+
+  test.each([401, 403, 404, 429, 500])("an answer of %d is an error, with the registry's own words", async (status) => {
+    await using registry = startRegistry();
+    const body = { errors: [{ code: "OWN_CODE", message: "own words" }] };
+    registry.intercept = ({ path }) =>
+      path === "/v2/" ? undefined : Response.json(body, { status, headers: { "retry-after": "0" } });
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    const refused = await bench.hutch(["mydocker", "run", `${registry.host}/test`, explorer, "echo", "hey"], options);
+    expectFailure(
+      refused,
+      125,
+      `${registry.host}/test`,
+      `${status}`,
+      "OWN_CODE: own words",
+      `${registry.host}/test:latest`,
+    );
+  });
+
+  test("a registry that is silent for three seconds gives no answer", async () => {
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
+    const name = `127.0.0.1:${silent.port}/x`;
+    try {
+      const before = performance.now();
+      const required = bench.hutch(["mydocker", "run", "--require-image", name, explorer, "echo", "hey"], options);
+      const free = bench.hutch(["mydocker", "run", name, explorer, "echo", "hey"], options);
+      expect(await free).toEqual({ stdout: "hey\n", stderr: "", code: 0, signal: null });
+      expectFailure(await required, 125, `127.0.0.1:${silent.port}: no answer within 3000 ms`);
+      const took = performance.now() - before;
+      expect(took).toBeGreaterThan(2900);
+      expect(took).toBeLessThan(8000);
+    } finally {
+      silent.stop(true);
     }
   });
 

@@ -92,7 +92,7 @@ test.each(Object.keys(archives))("archive: %s", async (name) => {
   const { options } = freshStore();
   const { layer, message } = archives[name] ?? { layer: [], message: /^$/ };
   const before = await snapshot();
-  const failed = await loadImage(options.store, chunks(tar(...layer)), "archive", options).then(
+  const failed = await loadImage({ ...options, archive: chunks(tar(...layer)), where: "archive" }).then(
     () => "loaded",
     (error: unknown) => (error as Error).message,
   );

@@ -39,7 +39,7 @@ const ways: Readonly<Record<string, Way>> = {
       ...[file("manifest.json", manifest), file("config.json", image.config.bytes)],
       ...tars.map((bytes, i) => file(`${i}.tar`, bytes)),
     );
-    return await loadImage(options.store, chunks(archive), "archive", options);
+    return await loadImage({ ...options, archive: chunks(archive), where: "archive" });
   },
 };
 

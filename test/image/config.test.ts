@@ -71,6 +71,7 @@ test("working directory, user and stop signal", () => {
   });
   expect(mergeImageConfig({ Cmd: ["x"], WorkingDir: "" })).toMatchObject({ cwd: "/", user: "", stopSignal: "SIGTERM" });
   expect(() => mergeImageConfig({ Cmd: ["x"], WorkingDir: "w" })).toThrow("not absolute");
+  expect(mergeImageConfig({ Cmd: ["x"], WorkingDir: "w" }, { cwd: "/y" }).cwd).toBe("/y");
 });
 
 test.each([

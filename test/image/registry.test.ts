@@ -153,6 +153,27 @@ test("silence is an unreachable registry, remembered for a while", () =>
     expect(registry.requests.length).toBe(asked);
   }));
 
+test("a registry that has answered is none without an answer: waited for and tried again, not remembered", () =>
+  withRegistry(async (registry) => {
+    let silent = true;
+    registry.intercept = ({ path }) =>
+      silent && path.includes("/blobs/") ? new Promise<Response>(() => undefined) : undefined;
+    const retry = { busy: 0, server: 0, transport: 1, delay: 1 };
+    const { options, done } = get(registry, { firstAnswer: 20_000, firstByte: 60, rememberFor: 60_000, retry });
+    const error = await failure(done);
+    expect([error.unreachable, error.message]).toEqual([false, expect.stringContaining("no answer within 60 ms")]);
+    expect(registry.requests.filter(({ path }) => path.includes("/blobs/"))).toHaveLength(2);
+    silent = false;
+    expect((await pull(`${registry.host}/test`, options)).changed).toBe(true);
+    // Before the first answer its own time holds, and nothing is tried again.
+    registry.intercept = ({ path }) => (path === "/v2/" ? undefined : new Promise<Response>(() => undefined));
+    const asked = registry.requests.length;
+    const first = { ...options, firstAnswer: 50, firstByte: 20_000 };
+    const refused = await failure(pull(`${registry.host}/test:other`, first));
+    expect([refused.unreachable, refused.message]).toEqual([true, expect.stringContaining("no answer within 50 ms")]);
+    expect(registry.requests.length - asked).toBe(1);
+  }));
+
 test.each(["127.0.0.1:1", "registry.invalid"])("%s is unreachable", async (host) => {
   const { options } = freshStore({ retry: { busy: 0, server: 0, transport: 0, delay: 1 } });
   expect((await failure(pull(`${host}/test`, options))).unreachable).toBe(true);

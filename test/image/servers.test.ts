@@ -208,12 +208,12 @@ test("save and load: the same bytes each time, and skopeo takes both forms", asy
   await run(["skopeo", "copy", "-q", `oci-archive:${archive}`, `dir:${place}/a`], place);
   await run(["skopeo", "copy", "-q", `docker-archive:${archive}:${name}`, `dir:${place}/b`], place);
   const other = freshStore();
-  const [loaded] = await loadImage(other.options.store, streamFile(archive), archive, other.options);
+  const [loaded] = await loadImage({ ...other.options, archive: streamFile(archive), where: archive });
   expect(loaded?.name).toBe(name);
   expect(loaded?.image.record.manifest.digest).toBe(readImages(options.store)[0]?.manifest.digest);
   await run(["gzip", "-k", archive], place);
   const third = freshStore();
-  expect((await loadImage(third.options.store, streamFile(`${archive}.gz`), archive, third.options)).length).toBe(1);
+  expect((await loadImage({ ...third.options, archive: streamFile(`${archive}.gz`), where: archive })).length).toBe(1);
   expect((await resolveImage(name, { ...third.options, policy: "never" })).layers.length).toBe(2);
 });
 
@@ -235,7 +235,7 @@ test.each(["docker-archive", "oci-archive", "oci"])("%s of skopeo, loaded and by
   expect((await failure(pull(`${target}:other/name:2`, options))).message).toMatch(/no image/);
   if (kind === "oci") return;
   const other = freshStore();
-  const [loaded] = await loadImage(other.options.store, streamFile(`${place}/made`), "made", other.options);
+  const [loaded] = await loadImage({ ...other.options, archive: streamFile(`${place}/made`), where: "made" });
   expect(loaded?.name).toBe("example.com/made:1");
 });
 

@@ -34,7 +34,17 @@ async function buildExecutable(aside: string, dist: string): Promise<void> {
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", `--compile-exec-argv=${RUNTIME_FLAGS}`],
     // Start-up code runs once: compiling it costs more than interpreting it (measured: 10 ms less per start).
     "--compile-jit-policy=32",
-    ...[...DEFINES, "--define", "HUTCH_HARDENED=true", "src/main.ts", WORKER, "--outfile", outfile],
+    ...[
+      ...DEFINES,
+      "--define",
+      "HUTCH_HARDENED=true",
+      "--define",
+      `process.arch=${JSON.stringify(process.arch)}`,
+      "src/main.ts",
+      WORKER,
+      "--outfile",
+      outfile,
+    ],
   ]);
   await rewrite(outfile);
   await rename(outfile, join(dist, "hutch"));

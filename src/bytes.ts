@@ -120,3 +120,20 @@ export function oneLine(text: string): string {
     return code === 10 ? "\\n" : code === 9 ? "\\t" : `\\x${code.toString(16).padStart(2, "0")}`;
   });
 }
+
+/*
+ * 64-bit numbers without bigint, which is slow to begin with: on the way of a start. In the byte order of both
+ * architectures, least significant first.
+ */
+
+/** The number in 8 bytes at an offset; beyond 2^53 it is the nearest that a number can be. */
+export function uint64(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let i = at + 7; i >= at; i--) value = 256 * value + (bytes[i] ?? 0);
+  return value;
+}
+
+/** Write a safe integer ≥ 0 as 8 bytes at an offset. */
+export function setUint64(bytes: Uint8Array, at: number, value: number): void {
+  for (let [i, rest] = [at, value]; i < at + 8; i++, rest = Math.floor(rest / 256)) bytes[i] = rest % 256;
+}

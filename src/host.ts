@@ -1,6 +1,6 @@
 /** Asking this machine for the facts that a plan needs (facts.ts). Reads only; by system calls, since it is on the way of every start. */
 
-import { decodeBytes } from "./bytes.ts";
+import { decodeBytes, uint64 } from "./bytes.ts";
 import { UsageError } from "./errors.ts";
 import type { HostFacts, Range } from "./facts.ts";
 import { FALLBACK_RANGE } from "./defaults.ts";
@@ -151,14 +151,16 @@ function hasTerminal(): boolean {
  * process's is the nearest that can still be known.
  */
 function callerNofile(): { soft: number; hard: number } {
-  const limit = new BigUint64Array(2);
-  const number = (value: bigint | undefined) =>
-    value === undefined || value > 0xffffffffffn ? Number.POSITIVE_INFINITY : Number(value);
+  const limit = new Uint8Array(16); // struct rlimit64: soft, hard
+  const number = (at: number) => {
+    const value = uint64(limit, at);
+    return value > 0xffffffffff ? Number.POSITIVE_INFINITY : value;
+  };
   const parent = rawCall("getppid");
   const known = parent > 0 && rawCall("prlimit64", parent, RLIMITS["RLIMIT_NOFILE"] ?? 7, null, limit) === 0;
-  const soft = known ? number(limit[0]) : 1024;
+  const soft = known ? number(0) : 1024;
   rawCall("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"] ?? 7, null, limit);
-  const hard = number(limit[1]);
+  const hard = number(8);
   return { soft: Math.min(soft, hard), hard };
 }
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { decodeBytes, encodeBytes } from "../src/bytes.ts";
+import { decodeBytes, encodeBytes, setUint64, uint64 } from "../src/bytes.ts";
 
 const same = (bytes: Uint8Array) => expect([...encodeBytes(decodeBytes(bytes))]).toEqual([...bytes]);
 
@@ -71,4 +71,18 @@ test("strings that join keep their bytes", () => {
       expect([...encodeBytes(`${decodeBytes(a)}/${decodeBytes(b)}`)]).toEqual([...a, 0x2f, ...b]);
     }),
   );
+});
+
+test("64-bit numbers are as DataView writes and reads them", () => {
+  fc.assert(
+    fc.property(fc.maxSafeNat(), fc.nat({ max: 5 }), (value, at) => {
+      const bytes = new Uint8Array(16).fill(0xaa);
+      setUint64(bytes, at, value);
+      const expected = new Uint8Array(16).fill(0xaa);
+      new DataView(expected.buffer).setBigUint64(at, BigInt(value), true);
+      expect(bytes).toEqual(expected);
+      expect(uint64(bytes, at)).toBe(value);
+    }),
+  );
+  expect(uint64(new Uint8Array(8).fill(0xff), 0)).toBe(2 ** 64); // RLIM_INFINITY
 });

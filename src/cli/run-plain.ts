@@ -34,7 +34,7 @@ import type { ShownRoot } from "./shown-root.ts";
 declare const HUTCH_PRELINKED: boolean;
 
 /** Options that leave a run plain. */
-const PLAIN = new Set(["read-only", "env", "env-file", "init", "interactive", "rm", "pull"]);
+const PLAIN = ["read-only", "env", "env-file", "init", "interactive", "rm", "pull"];
 
 /** What a plain run shows and starts. */
 interface Plain {
@@ -50,7 +50,7 @@ interface Plain {
 function plainRequest(argv: readonly string[]): RunRequest | undefined {
   try {
     const request = parseRun(argv);
-    return [...request.parsed.options.keys()].every((name) => PLAIN.has(name)) ? request : undefined;
+    return [...request.parsed.options.keys()].every((name) => PLAIN.includes(name)) ? request : undefined;
   } catch {
     return undefined; // run.ts will say so, or help
   }

@@ -3,7 +3,7 @@
  * terminal, process group and exit status stay, and nothing of this runtime does.
  */
 
-import { decodeBytes, encodeBytes } from "../bytes.ts";
+import { decodeBytes, encodeBytes, setUint64 } from "../bytes.ts";
 import { addressOf, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { executableMemory, readFile, writeAll } from "../libc/files.ts";
@@ -87,15 +87,15 @@ export function argumentBytes(args: readonly string[]): number {
 }
 
 /** A NULL-terminated array of pointers for execve; `keep` holds what it points to. */
-function pointers(strings: readonly string[]): { array: BigUint64Array; keep: Uint8Array } {
+function pointers(strings: readonly string[]): { array: Uint8Array; keep: Uint8Array } {
   const encoded = strings.map((text) => encodeBytes(text));
   const keep = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length + 1, 1));
   const base = addressOf(keep);
-  const array = new BigUint64Array(strings.length + 1);
+  const array = new Uint8Array(8 * (strings.length + 1));
   let offset = 0;
   encoded.forEach((bytes, index) => {
     keep.set(bytes, offset);
-    array[index] = BigInt(base + offset);
+    setUint64(array, 8 * index, base + offset);
     offset += bytes.length + 1;
   });
   return { array, keep };

@@ -1,6 +1,6 @@
 /** Filling the holes of a prelinked launcher: the counterpart of prelink.ts, and on the way of a start. */
 
-import { encodeBytes } from "../bytes.ts";
+import { encodeBytes, setUint64 } from "../bytes.ts";
 import { growData } from "../launch/program.ts";
 import { DIRECTORY_ROOM, ID_COLUMNS, type Prelinked, type Values } from "./shape.ts";
 
@@ -35,8 +35,9 @@ export function fill(
   const view = new DataView(image.buffer);
   const number = (at: readonly number[], value: number) => at.forEach((offset) => view.setInt32(offset, value, true));
   const limit = (at: readonly number[], value: number) => {
-    const word = value === Number.POSITIVE_INFINITY ? 0xffffffffffffffffn : BigInt(value);
-    at.forEach((offset) => view.setBigUint64(offset, word, true));
+    at.forEach((offset) =>
+      value === Number.POSITIVE_INFINITY ? image.fill(0xff, offset, offset + 8) : setUint64(image, offset, value),
+    );
   };
   const text = (at: readonly number[], encoded: Uint8Array, room: number) =>
     at.forEach((offset) => image.fill(0, offset, offset + room).set(encoded, offset));

@@ -185,9 +185,9 @@ eachCaller("mydocker", (bench: Bench) => {
     expect(await inAlpine("echo", "-n", "--help", "--")).toMatchObject({ stdout: "--help --", stderr: "", code: 0 });
     expect(await inAlpine("bash", "-c", "echo $$ $0 $1", "a", "b")).toMatchObject({ stdout: "1 a b\n", code: 0 });
     const env = { PATH: `${folder}:/usr/bin` };
-    const found = await call([bench.mydocker, "run", "x", "docker-explorer", "mypid"], { env });
+    const found = await call([bench.mydocker, "run", UNREACHABLE, "docker-explorer", "mypid"], { env });
     expect(found).toMatchObject({ stdout: "1\n", code: 0 });
-    const relative = await call([bench.mydocker, "run", "x", "./docker-explorer", "mypid"], { cwd: folder });
+    const relative = await call([bench.mydocker, "run", UNREACHABLE, "./docker-explorer", "mypid"], { cwd: folder });
     expect(relative).toMatchObject({ stdout: "1\n", code: 0 });
     expect(await inAlpine("bash", "-c", "echo $0")).toMatchObject({ stdout: "bash\n" }); // not its path
   });

@@ -24,28 +24,65 @@ const SHEBANG = `#!/usr/bin/env -S bun --config=/dev/null ${RUNTIME_FLAGS}\n`;
 /** A thread's own entry point: src/nix/copy-crew.ts says where it is in what is built. */
 const WORKER = "src/nix/copy-worker.ts";
 
-const DEFINES = ["--define", `HUTCH_VERSION=${JSON.stringify(packageJson.version)}`] as const;
+const DEFINES = { HUTCH_VERSION: JSON.stringify(packageJson.version) };
+
+const EXECUTABLE_DEFINES = { ...DEFINES, HUTCH_HARDENED: "true", "process.arch": JSON.stringify(process.arch) };
+
+/** The short way of a plain run, whose imports are bundled into it. */
+const LANE = "src/cli/lane.ts";
+
+/**
+ * LANE as one module: what it imports is in it, although the rest of the executable imports the same. Only the prelinked
+ * launchers stay modules of their own. It is made first: one build within another waits for ever (Bun 1.4.5).
+ */
+async function bundleLane(): Promise<Bun.BunPlugin> {
+  const { outputs } = await Bun.build({
+    entrypoints: [LANE],
+    target: "bun",
+    format: "esm",
+    define: EXECUTABLE_DEFINES,
+    plugins: [PRELINKED_ASIDE],
+  });
+  const [lane, ...others] = outputs;
+  if (lane === undefined || others.length > 0) throw new Error(`${LANE} is not one module`);
+  const contents = await lane.text();
+  return {
+    name: "the short way in one module",
+    setup: (build) => {
+      build.onLoad({ filter: /\/src\/cli\/lane\.ts$/ }, () => ({ contents, loader: "js" }));
+    },
+  };
+}
+
+const PRELINKED_ASIDE: Bun.BunPlugin = {
+  name: "prelinked launchers aside",
+  setup: (build) => {
+    build.onResolve({ filter: /\/prelinked\/(directories|images)\.ts$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
 
 /** dist/hutch, one file with everything in it, and symbolic links to it under its other names. */
 async function buildExecutable(aside: string, dist: string): Promise<void> {
   const outfile = join(aside, "hutch");
-  await mustRun([
-    ...[process.execPath, "build", "--compile", "--minify", "--sourcemap", "--bytecode", "--format=esm", "--splitting"],
-    ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", `--compile-exec-argv=${RUNTIME_FLAGS}`],
-    // Start-up code runs once: compiling it costs more than interpreting it (measured: 10 ms less per start).
-    "--compile-jit-policy=32",
-    ...[
-      ...DEFINES,
-      "--define",
-      "HUTCH_HARDENED=true",
-      "--define",
-      `process.arch=${JSON.stringify(process.arch)}`,
-      "src/main.ts",
-      WORKER,
-      "--outfile",
+  await Bun.build({
+    entrypoints: ["src/main.ts", WORKER],
+    target: "bun",
+    format: "esm",
+    splitting: true,
+    minify: true,
+    sourcemap: "linked",
+    bytecode: true,
+    define: EXECUTABLE_DEFINES,
+    plugins: [await bundleLane()],
+    compile: {
       outfile,
-    ],
-  ]);
+      execArgv: RUNTIME_FLAGS.split(" "),
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      // Start-up code runs once: compiling it costs more than interpreting it (measured: 10 ms less per start).
+      jitPolicy: 32,
+    },
+  });
   await rewrite(outfile);
   await rename(outfile, join(dist, "hutch"));
   for (const name of APPLETS) {
@@ -75,7 +112,8 @@ async function rewrite(path: string): Promise<void> {
 async function buildPackage(aside: string, dist: string): Promise<void> {
   const outdir = join(aside, "package");
   await mustRun([
-    ...[process.execPath, "build", "--target=bun", "--format=esm", "--splitting", ...DEFINES],
+    ...[process.execPath, "build", "--target=bun", "--format=esm", "--splitting"],
+    ...Object.entries(DEFINES).flatMap(([name, value]) => ["--define", `${name}=${value}`]),
     ...["--define", "HUTCH_PRELINKED=false"],
     ...["--chunk-naming=chunks/[name]-[hash].[ext]", "--asset-naming=chunks/[name]-[hash].[ext]"],
     ...["src/main.ts", "src/index.ts", WORKER, "--outdir", outdir],
@@ -107,7 +145,7 @@ try {
   await buildExecutable(aside, dist);
   await buildPackage(aside, dist);
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error);
+  console.error(error instanceof AggregateError ? error.errors.map(String).join("\n") : String(error));
   process.exitCode = 1;
 } finally {
   await rm(aside, { recursive: true, force: true });

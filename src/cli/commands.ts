@@ -1,7 +1,6 @@
-/** The commands of `hutch`, and the applets that it is when called by another name. All but run are loaded only when they are used. */
+/** The commands of `hutch`, and the applets that it is when called by another name. They are loaded only when they are used. */
 
 import type { Command } from "./command.ts";
-import { run } from "./run-plain.ts";
 
 export interface Entry {
   readonly summary: string;
@@ -18,7 +17,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   run: {
     summary: "run a command in a sandbox",
     failures: "status",
-    load: () => Promise.resolve(run),
+    load: async () => (await import("./run-command.ts")).run,
   },
   plan: {
     summary: "show what run would do, step by step",
@@ -140,6 +139,3 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import("./explain-failure.ts")).explain,
   },
 };
-
-/** Names under which the binary is a command of its own. */
-export const APPLETS: readonly string[] = ["mydocker", "nix-build-shell"];

@@ -2,10 +2,10 @@
 
 import { EXIT, HutchError, SystemError, UsageError } from "../errors.ts";
 import { asSystemError } from "../libc/call.ts";
-import { APPLETS, COMMANDS, type Entry } from "./commands.ts";
+import { COMMANDS, type Entry } from "./commands.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
-import { commandLine, isHardened } from "./self.ts";
+import { APPLETS, commandLine, isHardened } from "./self.ts";
 import { VERSION } from "./version.ts";
 
 /** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */

@@ -23,12 +23,10 @@ import {
 } from "../prelinked/shape.ts";
 import { execCandidates } from "../process/process.ts";
 import type { HostPath, Root } from "../spec.ts";
-import type { Command } from "./command.ts";
 import { runEnvironment } from "./environment.ts";
 import { has, last, type Parsed } from "./options.ts";
 import { hostPath, isImageName } from "./root-word.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
-import type { ShownRoot } from "./shown-root.ts";
 
 /** Whether this build has prelinked launchers: the npm package, which is for any machine, has not (scripts/build.ts). */
 declare const HUTCH_PRELINKED: boolean;
@@ -37,7 +35,7 @@ declare const HUTCH_PRELINKED: boolean;
 const PLAIN = ["read-only", "env", "env-file", "init", "interactive", "rm", "pull"];
 
 /** What a plain run shows and starts. */
-interface Plain {
+export interface Plain {
   readonly root: Extract<Root, { kind: "overlay" | "bind" }>;
   readonly args: readonly string[];
   /** Variables of the image's. */
@@ -68,31 +66,20 @@ function plainDirectory({ parsed, rootWord, command }: RunRequest): Plain | unde
   return { root, args: command, env: [] };
 }
 
-/** An opened image, unless it wants a user or a directory of its own. @throws UsageError when there is no command */
-async function plainImage({ command }: RunRequest, shown: ShownRoot): Promise<Plain | undefined> {
-  const { root, config, held } = shown;
-  const [lease, ...others] = held;
-  if (root.kind !== "overlay" || config === undefined || lease === undefined || others.length > 0) return undefined;
-  if ((config.User ?? "") !== "" || !["", "/"].includes(config.WorkingDir ?? "")) return undefined;
-  const { mergeImageConfig } = await import("../image/config.ts");
-  return { root, args: mergeImageConfig(config, { command }).args, env: config.Env ?? [], lease };
-}
-
 /** Whether an image is asked for by nothing but its name. */
-function isNameAlone(parsed: Parsed): boolean {
+export function isNameAlone(parsed: Parsed): boolean {
   return !has(parsed, "pull") && !has(parsed, "read-only");
 }
 
-/** Start an image by what an earlier run has found out about it, or return whether it is known. */
-async function startKnown(request: RunRequest, self: Self): Promise<boolean> {
+/** Start an image by what an earlier run has found out about it. */
+async function startKnown(request: RunRequest, self: Self): Promise<void> {
   const { openKnownImage } = await import("./known-image.ts");
   const known = openKnownImage(request.rootWord, request.command);
-  if (known === undefined) return false;
+  if (known === undefined) return;
   const { layers, args, env, lease } = known;
   const root: Plain["root"] = { kind: "overlay", lower: layers as readonly HostPath[], from: request.rootWord };
   await startPlain({ root, args, env, lease: lease.fd }, request, self);
   lease[Symbol.dispose]();
-  return true;
 }
 
 /** Whether the machine is one that prelinked launchers are for. */
@@ -113,7 +100,11 @@ async function prelinkedFor(shape: Shape): Promise<Prelinked | undefined> {
 }
 
 /** Become the launcher of a plain run, or return when it is none after all. @throws SystemError */
-async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: RunRequest, self: Self): Promise<void> {
+export async function startPlain(
+  { root, args, env: imageEnv, lease }: Plain,
+  request: RunRequest,
+  self: Self,
+): Promise<void> {
   const host = gatherFacts({ root, mounts: [], idMap: "default", words: {} });
   const directories = root.kind === "bind" ? [root.path] : root.lower;
   if (directories.some((path) => host.kinds.get(path) !== "directory" || (host.mountsBelow.get(path)?.length ?? 0) > 0))
@@ -144,26 +135,19 @@ async function startPlain({ root, args, env: imageEnv, lease }: Plain, request: 
   execute(memoryFile("hutch", image), own);
 }
 
-export const run: Command = {
-  main: async (argv, self) => {
-    const known = self.executable === PLAIN_SELF.executable && self.label === PLAIN_SELF.label;
-    const request = known ? plainRequest(argv) : undefined;
-    let shown: ShownRoot | undefined;
-    if (request !== undefined && isImageName(request.rootWord)) {
-      const byName = isNameAlone(request.parsed);
-      const isKnown = byName && (await startKnown(request, self));
-      const { openRoot } = await import("./shown-root.ts");
-      shown = await openRoot(request.parsed, request.rootWord, workingDirectory());
-      const plain =
-        shown.root.kind === "overlay" && !shown.root.readonly ? await plainImage(request, shown) : undefined;
-      if (plain !== undefined && byName && !isKnown)
-        (await import("./known-image.ts")).keepKnownImage(request.rootWord, shown);
-      if (plain !== undefined) await startPlain(plain, request, self);
-    } else if (request !== undefined) {
-      const plain = plainDirectory(request);
-      if (plain !== undefined) await startPlain(plain, request, self);
-    }
-    const { runWith } = await import("./run.ts");
-    return runWith(argv, self, shown);
-  },
-};
+/** The request, when this executable's prelinked launchers are for it. */
+export function plainRequestFor(argv: readonly string[], self: Self): RunRequest | undefined {
+  return self.executable === PLAIN_SELF.executable && self.label === PLAIN_SELF.label ? plainRequest(argv) : undefined;
+}
+
+/**
+ * Become the launcher of a plain run of a directory or of an image that is known, or return when it is none.
+ * @throws UsageError, SystemError */
+export async function runPlain(argv: readonly string[], self: Self): Promise<void> {
+  const request = plainRequestFor(argv, self);
+  if (request === undefined) return;
+  if (!isImageName(request.rootWord)) {
+    const plain = plainDirectory(request);
+    if (plain !== undefined) await startPlain(plain, request, self);
+  } else if (isNameAlone(request.parsed)) await startKnown(request, self);
+}

@@ -5,6 +5,9 @@ import { ownArguments, type Self } from "../launch/become.ts";
 /** Said by scripts/build.ts to the executable that it gives the flags which keep foreign code out. */
 declare const HUTCH_HARDENED: boolean;
 
+/** Names under which the binary is a command of its own. */
+export const APPLETS: readonly string[] = ["mydocker", "nix-build-shell"];
+
 export interface CommandLine {
   /** Name that the program was called by, without directories. */
   readonly name: string;

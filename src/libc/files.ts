@@ -184,6 +184,7 @@ function pollWritable(descriptor: number): void {
 export function workingDirectory(): string {
   const buffer = new Uint8Array(4096);
   const length = rawCall("getcwd", buffer, buffer.length);
+  if (isErrno(length, "ENOMEM")) throw systemError("getcwd", -length);
   const path = length > 0 ? decodeBytes(buffer.subarray(0, length - 1)) : "";
   return path.startsWith("/") ? path : "/proc/self/cwd";
 }

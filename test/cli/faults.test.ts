@@ -14,7 +14,8 @@ const place = faultCases(true);
 afterAll(() => place[Symbol.dispose]());
 
 /** Calls whose failures have been taken for something else, or have left something; and every twentieth. */
-const ALWAYS = /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm/;
+const ALWAYS =
+  /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm|getcwd/;
 const CASES = ["name", "json", "not-found", "disk", "terminal", "ranges", "nix-patch", "nix-exact"];
 
 describe.each(place.callers)("a fault, as $name", ({ by, folder, cases }) => {

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Workshop, workshop } from "../test/nix/builds.ts";
 import type { FaultCase } from "./faults.ts";
 import { ROOT } from "./run.ts";
 
@@ -31,8 +32,13 @@ const NOBODY = 65534;
 const SHOW =
   "cat /proc/self/mountinfo /proc/self/status /proc/self/uid_map /proc/self/limits /proc/sys/kernel/hostname; ls /proc/self/fd | wc -l; env";
 
-/** Everything that the cases need, for each caller; gone when disposed of. */
-export function faultCases(): { readonly callers: readonly FaultCaller[] } & Disposable {
+/**
+ * Everything that the cases need, for each caller; gone when disposed of.
+ * @param exact whether a real build by Nix is made, for `nix-build-shell --exact`
+ */
+export function faultCases(exact = false): { readonly callers: readonly FaultCaller[] } & Disposable {
+  const shop = exact ? workshop() : undefined;
+  const build = shop === undefined ? undefined : { shop, kept: shop.fail("package.nix").kept };
   const base = mkdtempSync(join(tmpdir(), "hutch-faults-"));
   chmodSync(base, 0o755);
   const binary = join(base, "hutch");
@@ -51,14 +57,22 @@ export function faultCases(): { readonly callers: readonly FaultCaller[] } & Dis
   return {
     callers: callers.map(({ name, by, uid }) => {
       const folder = join(base, String(uid));
-      const cases = casesIn(folder, base, uid);
+      const cases = casesIn(folder, base, uid, build);
       return { name, by, folder, cases };
     }),
-    [Symbol.dispose]: () => rmSync(base, { recursive: true, force: true }),
+    [Symbol.dispose]: () => {
+      rmSync(base, { recursive: true, force: true });
+      shop?.[Symbol.dispose]();
+    },
   };
 }
 
-function casesIn(folder: string, base: string, uid: number): readonly FaultCase[] {
+interface ExactBuild {
+  readonly shop: Workshop;
+  readonly kept: string;
+}
+
+function casesIn(folder: string, base: string, uid: number, build: ExactBuild | undefined): readonly FaultCase[] {
   const make = (name: string): string => {
     const path = join(folder, name);
     mkdirSync(path, { recursive: true });
@@ -136,6 +150,11 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
     ]),
     run("name", ["--name", "box", tree, "sh", "-c", SHOW], { next: [hutch, "ps"] }),
     run("json", ["--json", json, tree, "sh", "-c", SHOW], { json }),
+    run("terminal", ["-t", tree, "sh", "-c", SHOW], { terminal: true }),
+    // A range of an ordinary user's is in /etc/subuid, which only root can cover.
+    ...(process.getuid?.() === 0
+      ? [run("ranges", ["--userns", "auto", tree, "sh", "-c", SHOW], uid === 0 ? {} : { around: withRanges(folder) })]
+      : []),
     run("strict", ["--security", "strict", tree, "sh", "-c", SHOW]),
     run("profile", ["--seccomp", join(folder, "profile.json"), "--network", "host", tree, "sh", "-c", SHOW]),
     run("not-found", ["--json", json, tree, "/none"], { fails: [125, 127], json }),
@@ -152,13 +171,21 @@ function casesIn(folder: string, base: string, uid: number): readonly FaultCase[
       every: 40,
       reports: true,
     },
-    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], every: 10, reports: true },
-    ...nixCases(folder, join(base, "nix-build-shell"), common),
+    { ...run("doctor", []), argv: [hutch, "doctor"], fails: [1, 2], next: [hutch, "doctor"], reports: true },
+    ...nixCases(folder, join(base, "nix-build-shell"), common, build),
     {
       ...run("disk", [], { next: [hutch, "prune"] }),
       argv: ["setarch", "--uname-2.6", hutch, "run", tree, "sh", "-c", SHOW],
     },
   ];
+}
+
+/** Words that give the command behind them ranges of ids, in a mount namespace of its own. */
+function withRanges(folder: string): readonly string[] {
+  const file = join(folder, "ranges");
+  writeFileSync(file, `${NOBODY}:300000:65536\n`);
+  const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
+  return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, file];
 }
 
 const SHELL = "/nix/store/11111111111111111111111111111111-sh/bin";
@@ -190,8 +217,10 @@ function nixCases(
   folder: string,
   applet: string,
   common: Pick<FaultCase, "env" | "fails" | "folders">,
+  exact: ExactBuild | undefined,
 ): readonly FaultCase[] {
   const [kept, keep] = [join(folder, "nix-build-x.drv-0"), join(folder, "data/kept")];
+  const patch = join(folder, "data/kept.patch");
   const words = [applet, "--store", join(folder, "nix")];
   const command = [kept, "--", "sh", "-c", `${SHOW}; cat x/link; echo new > x/new`];
   const folders = [...common.folders, kept, join(folder, "nix")];
@@ -199,5 +228,30 @@ function nixCases(
   return [
     { ...common, name: "nix", argv: [...words, ...command], folders, next },
     { ...common, name: "nix-keep", argv: [...words, "--diff", "--keep", keep, ...command], folders, next, fresh: keep },
+    {
+      ...common,
+      name: "nix-patch",
+      argv: [...words, "--export-patch", patch, ...command],
+      folders,
+      next,
+      makes: patch,
+      rescues: true,
+    },
+    ...exactCase(applet, common, exact),
   ];
+}
+
+/** A build that a real Nix has made fail, in its exact sandbox. */
+function exactCase(
+  applet: string,
+  common: Pick<FaultCase, "env" | "fails" | "folders">,
+  exact: ExactBuild | undefined,
+): readonly FaultCase[] {
+  if (exact === undefined) return [];
+  const { shop, kept } = exact;
+  const words = [applet, "--store", shop.store.root, "--exact", kept, "--", "bash", "-c"];
+  const show = "cat /proc/self/mountinfo /proc/self/status /proc/self/uid_map /proc/self/limits; ls /proc/self/fd; env";
+  const argv = [...words, `${show}; ls -A /build /nix/store; echo new > new`];
+  const folders = [...common.folders, kept, shop.store.root];
+  return [{ ...common, name: "nix-exact", argv, folders, next: [...words, ":"] }];
 }

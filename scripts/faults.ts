@@ -52,6 +52,14 @@ export interface FaultCase {
   readonly every?: number;
   /** The file that `--json` names. */
   readonly json?: string;
+  /** Words in front of the caller's own: a place that is made for the case alone. */
+  readonly around?: readonly string[];
+  /** Whether standard input is a terminal, which must be as it was in the end. */
+  readonly terminal?: boolean;
+  /** A file that a successful run makes, whole or not at all; removed before the next. */
+  readonly makes?: string;
+  /** Whether a failure that says so leaves `hutch-rescued-…`, with what would be lost otherwise. */
+  readonly rescues?: boolean;
 }
 
 /** What a sweep has done and found. */
@@ -69,6 +77,8 @@ interface Seen {
   readonly stdout: string;
   readonly stderr: string;
   readonly json: string;
+  /** What is in the file that the case makes; empty without one. */
+  readonly made: string;
   readonly trace: readonly string[];
 }
 
@@ -151,13 +161,16 @@ async function nobodyLeft(known: readonly number[]): Promise<boolean> {
 }
 
 async function once(one: FaultCase, by: readonly string[], log: string, inject?: string): Promise<Seen> {
-  if (one.json !== undefined) rmSync(one.json, { force: true });
+  for (const file of [one.json, one.makes]) if (file !== undefined) rmSync(file, { force: true });
   if (one.fresh !== undefined) rmSync(one.fresh, { recursive: true, force: true });
   const injection = inject === undefined ? [] : ["-e", `inject=${inject}`];
   const filter = `trace=${Object.keys(ERRORS).join(",")}`;
   const strace = ["strace", "-qq", "-s", "64", "-o", log, "-e", filter, ...injection, "--"];
-  const child = Bun.spawn([...by, ...strace, ...one.argv], {
-    stdio: ["ignore", "pipe", "pipe"],
+  const shown = { out: `${log}.out`, err: `${log}.err` };
+  const traced = [...strace, ...one.argv];
+  const words = one.terminal === true ? onTerminal(traced, shown) : traced;
+  const child = Bun.spawn([...(one.around ?? []), ...by, ...words], {
+    stdio: [one.terminal === true ? "pipe" : "ignore", "pipe", "pipe"], // script(1) would hang up at an end of input
     env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/", LC_ALL: "C", ...one.env },
     cwd: "/",
     timeout: HANGS_MS,
@@ -166,13 +179,29 @@ async function once(one: FaultCase, by: readonly string[], log: string, inject?:
   const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   await child.exited;
   const killed = child.signalCode === "SIGKILL";
+  const text = (file: string | undefined) => (file !== undefined && existsSync(file) ? readFileSync(file, "utf8") : "");
   return {
     code: killed ? 137 : (child.exitCode ?? -1),
-    stdout: lasting(stdout),
-    stderr,
-    json: one.json !== undefined && existsSync(one.json) ? readFileSync(one.json, "utf8") : "",
+    stdout: lasting(one.terminal === true ? text(shown.out) : stdout),
+    // What script(1) shows is what has come to the terminal, where nothing should.
+    stderr: one.terminal === true ? text(shown.err) + stdout + stderr : stderr,
+    json: text(one.json),
+    made: one.makes !== undefined && existsSync(one.makes) ? text(one.makes) || "nothing" : "",
     trace: existsSync(log) ? readFileSync(log, "latin1").split("\n") : [],
   };
+}
+
+/** A command whose standard input is a terminal, told of when its settings have changed, by script(1). */
+function onTerminal(argv: readonly string[], { out, err }: { readonly out: string; readonly err: string }) {
+  const quoted = argv.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  const script = [
+    "before=$(stty -g)",
+    `${quoted} >${out} 2>${err}`,
+    "code=$?",
+    '[ "$(stty -g)" = "$before" ] || echo the terminal is not as it was',
+    "exit $code",
+  ];
+  return ["script", "-qec", script.join("\n"), "/dev/null"];
 }
 
 /** What is wrong with how a run with an error injected went, or undefined. */
@@ -183,7 +212,9 @@ function judge(
   plain: Seen,
   seen: Seen,
 ): string | "as it was" | undefined {
-  if (seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr) return "as it was";
+  const same = seen.code === plain.code && seen.stdout === plain.stdout && seen.stderr === plain.stderr;
+  if (same && seen.made === plain.made) return "as it was";
+  if (seen.made !== "" && seen.made !== plain.made) return `made a part: ${seen.made}`;
   if (one.reports === true && [0, 1].includes(seen.code) && seen.stdout.includes(error)) return undefined;
   // What follows a session (a diff, the removal) fails beside what has been shown; the program's exit code may stay.
   const told = seen.stderr.startsWith(plain.stderr) ? seen.stderr.slice(plain.stderr.length) : seen.stderr;
@@ -195,7 +226,8 @@ function judge(
   // After the program's end standard error is no longer hutch's: the JSON tells, or, without a command line, the code.
   if (seen.stderr === "" && one.json !== undefined && (inJson || unknowing)) return undefined;
   if (!/^[^\n]+\n$/.test(told)) return `not one line: ${seen.stderr}`;
-  const named = seen.stderr.includes(error) || (error === "ENOSPC" && seen.stderr.includes("disk full"));
+  const words = error === "ENOSPC" ? "disk full" : "db.sqlite: "; // SQLite tells no errno, but what it could not do
+  const named = seen.stderr.includes(error) || seen.stderr.includes(words);
   if (seen.stderr.includes("internal error") || !named) return `message: ${seen.stderr}`;
   if (one.json === undefined || inJson || unknowing) return undefined;
   return /^(openat\(.*json|fcntl)/.test(line) ? undefined : `no error in the JSON: ${seen.json}`;
@@ -223,10 +255,21 @@ async function startBeside({ beside, env }: FaultCase, by: readonly string[]): P
   };
 }
 
+/** Remove a rescued copy that the error names and that is there. */
+function rescued({ rescues }: FaultCase, { stderr }: Seen): boolean {
+  const [, directory] = /your changes are in (\S*\/hutch-rescued-[-\w]+)\/build/.exec(stderr) ?? [];
+  if (rescues !== true || directory === undefined || !existsSync(`${directory}/build`)) return false;
+  rmSync(directory, { recursive: true });
+  return true;
+}
+
 /** Run what removes what a killed hutch has left. */
-async function after({ next, env }: FaultCase, by: readonly string[]): Promise<void> {
+async function after({ next, env, around = [] }: FaultCase, by: readonly string[]): Promise<void> {
   if (next === undefined) return;
-  await Bun.spawn([...by, ...next], { stdio: ["ignore", "ignore", "ignore"], env: { ...process.env, ...env } }).exited;
+  await Bun.spawn([...around, ...by, ...next], {
+    stdio: ["ignore", "ignore", "ignore"],
+    env: { ...process.env, ...env },
+  }).exited;
 }
 
 /** What was not there before a case's faults. */
@@ -285,6 +328,7 @@ export async function sweep(
         await after(one, by); // said, and no more could be done
         left = await watched.left();
       }
+      if (rescued(one, seen)) left = await watched.left();
       if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
       if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
     }
@@ -292,13 +336,11 @@ export async function sweep(
     counts[seen.code === 137 ? "killed" : "missed"] += 1;
     let left = await watched.left();
     if (left !== "" && one.next !== undefined) {
-      await Bun.spawn([...by, ...one.next], {
-        stdio: ["ignore", "ignore", "ignore"],
-        env: { ...process.env, ...one.env },
-      }).exited;
+      await after(one, by);
       left = await watched.left();
     }
     if (left !== "") tell("SIGKILL", left);
+    if (seen.made !== "" && seen.made !== plain.made) tell("SIGKILL", `makes a part: ${seen.made}`);
   }
   return { ...counts, wrong };
 }
@@ -312,7 +354,7 @@ export function formatSweep(name: string, { failed, tolerated, killed, missed, w
 if (import.meta.main) {
   const { faultCases } = await import("./fault-cases.ts");
   const wanted = process.argv.slice(2);
-  using place = faultCases();
+  using place = faultCases(wanted.length === 0 || wanted.includes("nix-exact"));
   let wrong = 0;
   for (const caller of place.callers) {
     for (const one of caller.cases.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {

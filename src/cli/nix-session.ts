@@ -8,8 +8,7 @@ import { UsageError } from "../errors.ts";
 import { ownEnvironment, type Self } from "../launch/become.ts";
 import { launchAndThen } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
-import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "../libc/constants.ts";
-import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
+import { isTerminal, openDevice, pathStatus, writeAll } from "../libc/files.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
 import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
@@ -215,7 +214,7 @@ function ownerOf(source: BuildSource): Owner | undefined {
 
 /** Nix shows /dev/kvm to builders when it may use it itself (system-features). */
 const mayWrite = (path: string): boolean => {
-  const descriptor = rawCall("openat", AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  const descriptor = openDevice(path);
   if (descriptor >= 0) rawCall("close", descriptor);
   return descriptor >= 0;
 };

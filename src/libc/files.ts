@@ -184,18 +184,26 @@ function pollWritable(descriptor: number): void {
 export function workingDirectory(): string {
   const buffer = new Uint8Array(4096);
   const length = rawCall("getcwd", buffer, buffer.length);
+  if (isErrno(length, "ENOMEM")) throw systemError("getcwd", -length);
   const path = length > 0 ? decodeBytes(buffer.subarray(0, length - 1)) : "";
   return path.startsWith("/") ? path : "/proc/self/cwd";
 }
 
-/** Whether a descriptor is a terminal (TCGETS succeeds); does not touch its flags. */
+/** Whether a descriptor is a terminal (TCGETS succeeds); does not touch its flags. @throws SystemError without memory */
 export function isTerminal(descriptor: number): boolean {
-  return rawCall("ioctl", descriptor, 0x5401, new Uint8Array(64)) === 0;
+  const result = rawCall("ioctl", descriptor, 0x5401, new Uint8Array(64));
+  if (isErrno(result, "ENOMEM")) throw systemError(`ioctl TCGETS of descriptor ${descriptor}`, -result);
+  return result === 0;
 }
 
 /** Open a file for reading; a descriptor, or minus the error number. Never blocks on a FIFO, takes no terminal. */
 export function openForReading(path: string): number {
   return search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK | c.O_NOCTTY, 0);
+}
+
+/** Open a device for reading and writing; as {@link openForReading}. @throws SystemError as all searches here */
+export function openDevice(path: string): number {
+  return search("openat", c.AT_FDCWD, path, c.O_RDWR | c.O_CLOEXEC | c.O_NONBLOCK | c.O_NOCTTY, 0);
 }
 
 /** Read up to `length` bytes at `offset`; fewer at the end of the file. @throws SystemError */

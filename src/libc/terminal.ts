@@ -1,25 +1,33 @@
 /** Settings of a terminal: struct termios as the kernel's TCGETS and TCSETS have it (ioctl_tty(2), termios(3)). */
 
-import { rawCall } from "./call.ts";
+import { rawCall, systemError } from "./call.ts";
 import { TCGETS, TCSBRK } from "./constants.ts";
+import { isErrno } from "./files.ts";
 
 const TERMIOS_BYTES = 36; // four flag words, c_line, c_cc[19]; the same on both architectures
 
-/** Settings of the terminal on a descriptor, 36 bytes; undefined when it is not a terminal. */
+/**
+ * Settings of the terminal on a descriptor, 36 bytes; undefined when it is not a terminal.
+ * @throws SystemError of a terminal that does not give them (EIO: it has been hung up)
+ */
 export function terminalSettings(descriptor: number): Uint8Array | undefined {
   const settings = new Uint8Array(TERMIOS_BYTES);
-  return rawCall("ioctl", descriptor, TCGETS, settings) === 0 ? settings : undefined;
+  const result = rawCall("ioctl", descriptor, TCGETS, settings);
+  if (result === 0) return settings;
+  if (["ENOTTY", "EBADF", "EINVAL"].some((name) => isErrno(result, name))) return undefined;
+  throw systemError(`ioctl TCGETS of descriptor ${descriptor}`, -result);
 }
 
 /**
  * Wait until this job has the terminal: in the background the kernel stops it here (SIGTTOU), like any job that wants
- * to change settings. False when nobody could ever bring it to the foreground.
+ * to change settings. False when nobody could ever bring it to the foreground (EIO). @throws SystemError
  */
 export function awaitForeground(descriptor: number): boolean {
   // tcdrain(3), the only call of that kind that changes nothing
   for (;;) {
     const result = rawCall("ioctl", descriptor, TCSBRK, 1);
-    if (result !== -4) return result === 0; // EINTR
+    if (result === 0 || isErrno(result, "EIO")) return result === 0;
+    if (!isErrno(result, "EINTR")) throw systemError(`ioctl TCSBRK of descriptor ${descriptor}`, -result);
   }
 }
 

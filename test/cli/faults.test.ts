@@ -10,12 +10,13 @@ import { sweep } from "../../scripts/faults.ts";
 import { need } from "../kernel/sandbox.ts";
 
 need("strace", "strace");
-const place = faultCases();
+const place = faultCases(true);
 afterAll(() => place[Symbol.dispose]());
 
 /** Calls whose failures have been taken for something else, or have left something; and every twentieth. */
-const ALWAYS = /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek/;
-const CASES = ["name", "json", "not-found", "disk"];
+const ALWAYS =
+  /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm|getcwd/;
+const CASES = ["name", "json", "not-found", "disk", "terminal", "ranges", "nix-patch", "nix-exact"];
 
 describe.each(place.callers)("a fault, as $name", ({ by, folder, cases }) => {
   test.each(cases.filter(({ name }) => CASES.includes(name)))("$name", async (one) => {

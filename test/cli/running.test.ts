@@ -192,7 +192,7 @@ eachCaller("running sandboxes", (bench) => {
     expectFailure(refused, 125, "is not the caller's alone");
   });
 
-  test("a program that has left its namespaces, or stands on another /proc, is not followed", async () => {
+  test("B36: a program that has left its namespaces, or stands on another /proc, is not followed", async () => {
     const { hutch, start } = place();
     const rights = ["--security", "none"];
     const moved = await start("moved", "exec busybox unshare -n busybox sh -c 'echo ready; read x'", ...rights);

@@ -43,7 +43,7 @@ const ways: Readonly<Record<string, Way>> = {
   },
 };
 
-test.each(Object.keys(attacksOn("/nowhere")))("attack by every way: %s", async (name) => {
+test.each(Object.keys(attacksOn("/nowhere")))("A7: by every way: %s", async (name) => {
   const guard = guardIn(scratch());
   const attack = attacksOn(guard)[name];
   if (attack === undefined) throw new Error("no such attack");

@@ -27,7 +27,7 @@ afterAll(removeScratch);
 
 const snapshot = (): Promise<string> => listTree(guard);
 
-test.each(Object.keys(attacksOn("/nowhere")))("attack: %s", async (name) => {
+test.each(Object.keys(attacksOn("/nowhere")))("A7: %s", async (name) => {
   const attack = attacksOn(guard)[name];
   if (attack === undefined) throw new Error("no such attack");
   const before = await snapshot();

@@ -54,6 +54,25 @@ test("every class names code that is there, and attacks that tests try", () => {
   }
 });
 
+test("every attack of the list is tried under its number", () => {
+  const list = page.slice(page.indexOf("## Attacks"), page.indexOf("## Found and counted"));
+  const files = ["test/security", "test/cli", "test/image"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder))
+      .filter((name) => name.endsWith(".test.ts"))
+      .map((name) => readFileSync(join(ROOT, folder, name), "utf8")),
+  );
+  const tests = files.join("\n");
+  const tried = new Set([...FILE_ATTACKS, ...KERNEL_ATTACKS].map(({ number }) => Number(number.slice(1))));
+  const numbers = [...Array.from({ length: 36 }, (_, index) => index + 1), 53, 54, 55, 56, 57];
+  for (const number of numbers) {
+    expect({ number, listed: new RegExp(`[ ;(,]${number}\\b`).test(list) }).toEqual({ number, listed: true });
+    const named = new RegExp(`test[^\n]*[("\`]([ABD]\\d+, )*[ABD]${number}[:,]|^ *\`?"?[ABD]${number}:`, "m").test(
+      tests,
+    );
+    expect({ number, tried: tried.has(number) || named }).toEqual({ number, tried: true });
+  }
+});
+
 test("SECURITY.md and docs/selftest.md are there", () => {
   for (const path of ["SECURITY.md", "docs/selftest.md"]) expect(existsSync(join(ROOT, path))).toBe(true);
 });

@@ -14,8 +14,39 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Workshop, workshop } from "../test/nix/builds.ts";
-import type { FaultCase } from "./faults.ts";
 import { ROOT } from "./run.ts";
+
+/** A command line, and what it must leave as it is. */
+export interface FaultCase {
+  readonly name: string;
+  /** Without the caller's own words in front. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Exit codes of hutch's own failures. */
+  readonly fails: readonly number[];
+  /** Folders in which nothing may be left. */
+  readonly folders: readonly string[];
+  /** What removes the leavings of a hutch that was killed by SIGKILL, as docs say; run as the same caller. */
+  readonly next?: readonly string[];
+  /** What runs meanwhile, as the same caller, and says a line when it is ready. */
+  readonly beside?: readonly string[];
+  /** A directory that a successful run makes, removed before the next. */
+  readonly fresh?: string;
+  /** Whether an error may be told as a finding of the report on stdout. */
+  readonly reports?: boolean;
+  /** Every how manyth call is enough by hand; all when not given. */
+  readonly every?: number;
+  /** The file that `--json` names. */
+  readonly json?: string;
+  /** Words in front of the caller's own: a place that is made for the case alone. */
+  readonly around?: readonly string[];
+  /** Whether standard input is a terminal, which must be as it was in the end. */
+  readonly terminal?: boolean;
+  /** A file that a successful run makes, whole or not at all; removed before the next. */
+  readonly makes?: string;
+  /** Whether a failure that says so leaves `hutch-rescued-…`, with what would be lost otherwise. */
+  readonly rescues?: boolean;
+}
 
 /** Who starts hutch, and what. */
 export interface FaultCaller {

@@ -11,6 +11,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { rawCall } from "../src/libc/call.ts";
+import type { FaultCase } from "./fault-cases.ts";
 import * as c from "../src/libc/constants.ts";
 
 /** Calls of strace's name, and the errors that they are made to give. */

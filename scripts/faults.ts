@@ -87,7 +87,7 @@ export function ownCalls(trace: readonly string[]): readonly Call[] {
     const nth = (counts.get(name) ?? 0) + 1;
     counts.set(name, nth);
     const cmdline = line.includes('"/proc/self/cmdline"');
-    unknowing = (cmdline && !own) || (unknowing && name === "read");
+    unknowing = cmdline || (unknowing && name === "read"); // the short way reads it, and the long one again
     own ||= cmdline;
     if (own && !line.includes("CLONE_THREAD")) calls.push({ name, nth, line, unknowing });
     if (name.startsWith("execve") && line.endsWith(" = 0")) own = false;

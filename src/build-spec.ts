@@ -57,7 +57,7 @@ export interface Wanted {
 export function buildSpec(wanted: Wanted): Spec {
   const { root, env, user, rights, network, timeOffsets, hostname } = wanted;
   const namespaces: NamespaceName[] = defaults.DEFAULT_NAMESPACES.filter(
-    (name) => name !== "network" || network === "none",
+    (name) => name !== "network" || network !== "host", // any other word is none: never less than asked for
   );
   if (timeOffsets !== undefined) namespaces.push("time");
   return {

@@ -155,6 +155,7 @@ export function explain(made: Plan): string {
 /** The Spec of these options. Reads what programs to add need from this machine. @throws UsageError */
 export async function specOf(options: SandboxOptions): Promise<Spec> {
   const { security = "default", init = true, hostname = defaults.DEFAULT_HOSTNAME, network = "none" } = options;
+  checkWords(options);
   const root = rootOf(options);
   const [command] = options.command;
   if (command === undefined || command === "") throw new UsageError("command is empty");
@@ -208,6 +209,21 @@ export async function specOf(options: SandboxOptions): Promise<Spec> {
   });
 }
 
+/** What each word may be: a caller in JavaScript has no types, and a misspelt one must not mean less isolation. */
+const WORDS = {
+  network: ["none", "host"],
+  access: ["overlay", "read-only", "writable"],
+  security: ["default", "strict", "nested", "none"],
+} as const;
+
+function checkWords(options: SandboxOptions): void {
+  for (const [name, known] of Object.entries(WORDS)) {
+    const given: unknown = options[name as keyof typeof WORDS];
+    if (given !== undefined && !known.some((word) => word === given))
+      throw new UsageError(`${name} ${JSON.stringify(given)} is none of ${known.join(", ")}`);
+  }
+}
+
 function rootOf({ root, access = "overlay" }: SandboxOptions): Root {
   if (root === "scratch") return { kind: "scratch", readonly: access === "read-only", from: root };
   if (!root.startsWith("/") && !/^\.\.?(\/|$)/.test(root)) {
@@ -216,7 +232,7 @@ function rootOf({ root, access = "overlay" }: SandboxOptions): Root {
   const path = hostPath(root);
   return access === "overlay"
     ? { kind: "overlay", lower: [path], from: root }
-    : { kind: "bind", path, readonly: access === "read-only", from: root };
+    : { kind: "bind", path, readonly: access !== "writable", from: root };
 }
 
 const hostPath = (path: string): HostPath =>

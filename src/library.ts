@@ -9,6 +9,7 @@ import * as defaults from "./defaults.ts";
 import { UsageError } from "./errors.ts";
 import { formatPlan } from "./explain.ts";
 import { gatherFacts } from "./host.ts";
+import { checkObject, checkOptions, checkOutput, type SandboxOptions } from "./library-options.ts";
 import type { Outcome } from "./launch/outcome.ts";
 import { type Input, type Output, type Running, spawn, type Stdio } from "./launch/spawn.ts";
 import { ARCH } from "./libc/call.ts";
@@ -16,44 +17,9 @@ import { plan as makePlan } from "./plan.ts";
 import { CAPABILITIES, chooseCapabilities } from "./process/capabilities.ts";
 import { profileFilter } from "./process/filter.ts";
 import { masksProc } from "./process/security.ts";
-import type { HostPath, Mount, Rlimit, Root, SandboxPath, SecurityProfile, Spec } from "./spec.ts";
+import type { HostPath, Mount, Root, SandboxPath, Spec } from "./spec.ts";
 import type { Plan } from "./step.ts";
 import { validate } from "./validate.ts";
-
-/** What a sandbox is to be. Only `root` and `command` must be there; the rest has the defaults of `hutch run`. */
-export interface SandboxOptions {
-  /** `"scratch"`, an empty root; or a directory: absolute, or relative with `./` or `../`. */
-  readonly root: string;
-  /** How a directory is shown: through an overlay in memory, so that it never changes (default), or itself. */
-  readonly access?: "overlay" | "read-only" | "writable";
-  /** The command and its arguments; a name without a slash is looked up in the sandbox's PATH. */
-  readonly command: readonly string[];
-  /** Programs of this machine to bring along, with what they need. */
-  readonly add?: readonly string[];
-  /** Files and directories of this machine to show read-only at the same path. */
-  readonly addPaths?: readonly string[];
-  /** Variables; PATH, HOME and HOSTNAME have defaults. Nothing of our own environment is passed on. */
-  readonly env?: Readonly<Record<string, string>>;
-  /** Directories and files to bind, read-only unless `writable`. */
-  readonly volumes?: readonly { readonly source: string; readonly target: string; readonly writable?: boolean }[];
-  /** Empty tmpfs: `size` in bytes, `mode` as a number such as 0o1777. */
-  readonly tmpfs?: readonly { readonly target: string; readonly size?: number; readonly mode?: number }[];
-  /** Anything else of {@link Mount}, after the others. */
-  readonly mounts?: readonly Mount[];
-  /** Working directory inside. */
-  readonly cwd?: string;
-  /** Ids inside. */
-  readonly user?: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
-  readonly hostname?: string;
-  readonly network?: "none" | "host";
-  /** Whether hutch's reaper is PID 1 (default) or the program itself. */
-  readonly init?: boolean;
-  readonly security?: SecurityProfile;
-  /** Capabilities beyond, and not among, the profile's. */
-  readonly capAdd?: readonly string[];
-  readonly capDrop?: readonly string[];
-  readonly rlimits?: readonly Rlimit[];
-}
 
 interface Control {
   /** Kills the sandbox; the outcome rejects with the signal's reason. */
@@ -110,6 +76,8 @@ async function bytes(stream: ReadableStream<Uint8Array> | undefined): Promise<Ui
 /** Start a sandbox; its streams, and its end as a promise. @throws UsageError, SystemError; the reason of `signal` */
 export async function start(wanted: SandboxOptions | Spec, options: StartOptions = {}): Promise<Sandbox> {
   const { signal, stdout = "pipe", stderr = "pipe" } = options;
+  checkOutput("stdout", stdout);
+  checkOutput("stderr", stderr);
   const made = await plan(wanted);
   signal?.throwIfAborted();
   const running = spawn(made, { stdin: inputOf(options.stdin), stdout, stderr });
@@ -141,6 +109,7 @@ function inputOf(input: Input = "null"): Stdio["stdin"] {
 
 /** The ordered steps that {@link run} would do on this machine. @throws UsageError for what is asked for wrongly */
 export async function plan(wanted: SandboxOptions | Spec): Promise<Plan> {
+  checkObject(wanted);
   const spec = "process" in wanted ? wanted : await specOf(wanted);
   const host = gatherFacts(spec);
   validate(spec, host);
@@ -155,7 +124,7 @@ export function explain(made: Plan): string {
 /** The Spec of these options. Reads what programs to add need from this machine. @throws UsageError */
 export async function specOf(options: SandboxOptions): Promise<Spec> {
   const { security = "default", init = true, hostname = defaults.DEFAULT_HOSTNAME, network = "none" } = options;
-  checkWords(options);
+  checkOptions(options);
   const root = rootOf(options);
   const [command] = options.command;
   if (command === undefined || command === "") throw new UsageError("command is empty");
@@ -207,21 +176,6 @@ export async function specOf(options: SandboxOptions): Promise<Spec> {
     init,
     words: {},
   });
-}
-
-/** What each word may be: a caller in JavaScript has no types, and a misspelt one must not mean less isolation. */
-const WORDS = {
-  network: ["none", "host"],
-  access: ["overlay", "read-only", "writable"],
-  security: ["default", "strict", "nested", "none"],
-} as const;
-
-function checkWords(options: SandboxOptions): void {
-  for (const [name, known] of Object.entries(WORDS)) {
-    const given: unknown = options[name as keyof typeof WORDS];
-    if (given !== undefined && !known.some((word) => word === given))
-      throw new UsageError(`${name} ${JSON.stringify(given)} is none of ${known.join(", ")}`);
-  }
 }
 
 function rootOf({ root, access = "overlay" }: SandboxOptions): Root {

@@ -110,7 +110,7 @@ export const ROOMS: readonly Room[] = [
 
   {
     name: "library",
-    files: ["src/library.ts"],
+    files: ["src/library.ts", "src/library-options.ts"],
     rooms: [
       ...[...WORDS, "defaults", "build-spec", "validate", "explain", "tables", "libc", "process", "plan", "host"],
       ...["rootfs", "launch"],

@@ -16,6 +16,7 @@ export function parseEnvFile(text: string, from: string): readonly Occurrence[] 
       const name = line.split("=")[0] ?? "";
       if (name === "" || /\s/.test(name))
         throw new UsageError(`variable ${JSON.stringify(name)} is not a name`, { from });
+      if (line.includes("\0")) throw new UsageError(`variable ${name} holds a NUL byte`, { from });
       return { value: line, words: from };
     });
 }

@@ -64,7 +64,7 @@ async function openImage(image: string, required: boolean): Promise<ShownRoot | 
       rememberFor: required ? 0 : REMEMBERED,
     });
   } catch (error) {
-    if (!required && error instanceof RegistryError && error.unreachable) return undefined;
+    if (!required && error instanceof RegistryError && error.connection === "unreachable") return undefined;
     throw error;
   }
 }

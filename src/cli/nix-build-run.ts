@@ -6,8 +6,11 @@ import { closeDescriptor, isTerminal, writeAll } from "../libc/files.ts";
 import { parseKeptOutput } from "../nix/kept-output.ts";
 import { openErrorTerminal } from "./error-terminal.ts";
 
-/** How a build has ended: with a status that is hutch's too, or with a directory to be entered. */
-export type BuildEnd = { readonly code: number } | { readonly kept: string };
+/** How a build has ended: its exit status, and when it failed and left one, the directory to be entered. */
+export interface BuildEnd {
+  readonly code: number;
+  readonly kept?: string;
+}
 
 /** Enough for any last words; a build may print gigabytes. */
 const REMEMBERED = 1 << 20;
@@ -44,7 +47,7 @@ export async function runBuild(command: readonly string[], pick: number | undefi
     if (code === 0) return { code };
     const kept = parseKeptOutput(said).map(({ directory }) => directory);
     if (kept.length === 0) return { code };
-    return { kept: await choose(kept, pick) };
+    return { code, kept: await choose(kept, pick) };
   } finally {
     process.off("SIGINT", ignore);
   }

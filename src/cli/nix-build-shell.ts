@@ -27,10 +27,11 @@ export const nixBuildShell: Command = {
     const choice = choices(parsed);
     const pick = pickOf(parsed);
     if (has(parsed, "build")) {
-      const end = await runBuild(parsed.operands, pick);
-      if ("code" in end) return end.code;
+      const { code, kept } = await runBuild(parsed.operands, pick);
+      if (kept === undefined) return code;
       const store = nixStore(last(parsed, "store")?.value ?? storeOfCommand(parsed.operands));
-      return enterSession({ store, source: findSource(store, end.kept, undefined), command: [], ...choice }, self);
+      const source = findSource(store, kept, undefined);
+      return enterSession({ store, source, command: [], status: code, ...choice }, self);
     }
     const store = nixStore(last(parsed, "store")?.value);
     if (has(parsed, "list")) {

@@ -22,6 +22,8 @@ const OWN = "/tmp/hutch";
 export interface ShellRequest {
   readonly store: Store;
   readonly variables: BuildVariables;
+  /** What `$?` begins with; a shell without a command ends with it. */
+  readonly status?: number;
   /** Programs of the host that are brought along. */
   readonly added: readonly unknown[];
   /** Host path of the kept directory, if there is one. */
@@ -58,12 +60,13 @@ export function prepareShell(request: ShellRequest): PreparedShell {
     shellStartup(settings, facts),
     ...(kept === undefined ? [] : [keptDiffFunction(keptInside, "/build")]),
   ];
+  const last = request.status === undefined ? [] : [`(exit ${request.status})\n`];
   const mounts: Mount[] = [directory(`${OWN}/state`, 0o700), ...(kept === undefined ? [] : [bind(kept, keptInside)])];
   if (!terminal) {
     return {
       args: [variables.shell, "-s"],
       env: [`BASH_ENV=${OWN}/startup`],
-      mounts: [...mounts, startupFile(startup)],
+      mounts: [...mounts, startupFile([...startup, ...last])],
       lines: [],
     };
   }
@@ -73,7 +76,7 @@ export function prepareShell(request: ShellRequest): PreparedShell {
   return {
     args: [...bash.args, "--rcfile", `${OWN}/startup`, "-i"],
     env: [],
-    mounts: [...mounts, ...bash.mounts, ...term.mounts, startupFile(startup)],
+    mounts: [...mounts, ...bash.mounts, ...term.mounts, startupFile([...startup, ...last])],
     lines: [greeting(facts), ...bash.lines],
   };
 }

@@ -34,6 +34,8 @@ export interface Session {
   readonly source: BuildSource;
   /** Empty for a shell. */
   readonly command: readonly string[];
+  /** `$?` when a shell begins: the exit status of the build that has just failed. */
+  readonly status?: number;
   readonly hostNetwork: boolean;
   /** Programs of the host to bring along. */
   readonly added: readonly Wanted[];

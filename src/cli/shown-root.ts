@@ -71,8 +71,8 @@ function hintAtDirectory(error: unknown, word: string): unknown {
   const detail = { hint, cause: error, ...(from === undefined ? {} : { from }) };
   if (error instanceof UsageError) return new UsageError(message, detail);
   if (!(error instanceof RegistryError)) return new HutchError(message, { ...detail, exitCode });
-  const { status, unreachable } = error;
-  return new RegistryError(message, { ...detail, unreachable, ...(status === undefined ? {} : { status }) });
+  const { status, connection } = error;
+  return new RegistryError(message, { ...detail, connection, ...(status === undefined ? {} : { status }) });
 }
 
 /** An ordinary user's range of ids has layers of its own. */

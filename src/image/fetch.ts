@@ -158,7 +158,7 @@ async function downloadAll(
     try {
       await download(fd, source, descriptor, partial, options);
     } catch (error) {
-      if (!(error instanceof RegistryError) || !error.unreachable) throw error;
+      if (!(error instanceof RegistryError) || error.connection === undefined) throw error;
       failures = partial.length > before ? 1 : failures + 1;
       if (failures >= attempts) throw error;
       await Bun.sleep(pause * 2 ** (failures - 1));
@@ -194,7 +194,7 @@ async function download(
   if (partial.length < size) {
     // A connection that ends early and a registry that lies about sizes look the same: another try tells.
     throw new RegistryError(`${source.name}: blob ${digest} ended after ${partial.length} of ${size} bytes`, {
-      unreachable: true,
+      connection: "broken",
     });
   }
 }

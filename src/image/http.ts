@@ -59,17 +59,22 @@ const FAULTS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused",
   ENETUNREACH: "no route to it (no network?)",
   EHOSTUNREACH: "no route to it (no network?)",
+  EADDRNOTAVAIL: "no address of this machine's to ask it from (no network?)",
+  ETIMEDOUT: "no answer",
 };
 
 /** The error of a fetch that got no answer. The name that was not found may be a proxy's. */
 export function connectionError(url: URL, error: unknown): RegistryError {
-  const { code, hostname } = error as { code?: unknown; hostname?: unknown };
+  const { code, hostname, syscall } = error as { code?: unknown; hostname?: unknown; syscall?: unknown };
   const plain = typeof code === "string" ? FAULTS[code] : undefined;
-  if (plain === undefined) return new RegistryError(`${url.host}: ${text(error)}`, { unreachable: true, cause: error });
+  if (plain === undefined) {
+    const connection = syscall === "getaddrinfo" ? "unreachable" : "broken";
+    return new RegistryError(`${url.host}: ${text(error)}`, { connection, cause: error });
+  }
   const elsewhere = typeof hostname === "string" && hostname !== url.hostname && code !== "ECONNREFUSED";
   const where = elsewhere ? `${url.host}: proxy ${hostname}` : url.host;
   return new RegistryError(`${where}: ${plain}`, {
-    unreachable: true,
+    connection: "unreachable",
     cause: error,
     hint: "an image that is in the store runs without a network: hutch images",
   });
@@ -104,7 +109,10 @@ async function fetchOnce(url: URL, options: SendOptions, authorization: string |
     } as RequestInit);
   } catch (error) {
     if (!abort.signal.aborted) throw connectionError(url, error);
-    throw new RegistryError(`${url.host}: no answer within ${firstByte} ms`, { unreachable: true, cause: error });
+    throw new RegistryError(`${url.host}: no answer within ${firstByte} ms`, {
+      connection: "unreachable",
+      cause: error,
+    });
   } finally {
     clearTimeout(timer);
   }
@@ -174,7 +182,7 @@ export async function withRetries(attempt: () => Promise<Response>, policy: Retr
     try {
       response = await attempt();
     } catch (error) {
-      if (!(error instanceof RegistryError) || !error.unreachable) throw error;
+      if (!(error instanceof RegistryError) || error.connection === undefined) throw error;
       failure = error;
     }
     const status = response?.status ?? 0;
@@ -209,7 +217,7 @@ export async function* readBody(response: Response, host: string, idle: number):
       try {
         next = await Promise.race([reader.read(), promise]);
       } catch (error) {
-        throw new RegistryError(`${host}: ${text(error)}`, { unreachable: true, cause: error });
+        throw new RegistryError(`${host}: ${text(error)}`, { connection: "broken", cause: error });
       } finally {
         clearTimeout(timer);
       }

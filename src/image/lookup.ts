@@ -13,7 +13,7 @@ import { hasLayer } from "./layer-path.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { acceptedPlatforms, choosePlatform, formatPlatform, hostPlatform, type Platform } from "./platform.ts";
 import { pathNames } from "./merged-view.ts";
-import { formatReference, type LocalReference, type RegistryReference } from "./reference.ts";
+import { formatReference, sourcePlace, type LocalReference, type RegistryReference } from "./reference.ts";
 import type { Store } from "./store.ts";
 
 /** An image with its manifest and config read. */
@@ -76,23 +76,48 @@ export function absoluteReference(reference: LocalReference): LocalReference {
   return { ...reference, file: `/${pathNames(given).join("/")}` };
 }
 
-/** How a layout or archive on disk is remembered: its place, and what changes when it does. */
-export function localSource(reference: LocalReference): string {
-  const absolute = absoluteReference(reference);
-  const { file } = absolute;
-  const watched = reference.kind === "oci" ? `${file}/index.json` : file;
-  const stat = statAt(AT_FDCWD, watched);
-  if (stat === undefined) throw new HutchError(`${formatReference(reference)}: no such file`, { from: watched });
-  return `${formatReference(absolute)}#${stat.size}-${stat.mtime}-${stat.ino}`;
+/** The file of a layout or archive on disk that changes when its images do. */
+export function watchedFile(reference: LocalReference): string {
+  const { file } = absoluteReference(reference);
+  return reference.kind === "oci" ? `${file}/index.json` : file;
 }
 
-/** The image that came from a layout or archive as it is now. */
+/** How a layout or archive on disk is remembered: its place, and what changes when it does. undefined when it is gone. */
+export function localSource(reference: LocalReference): string | undefined {
+  const stat = statAt(AT_FDCWD, watchedFile(reference));
+  if (stat === undefined) return undefined;
+  return `${formatReference(absoluteReference(reference))}#${stat.size}-${stat.mtime}-${stat.ino}`;
+}
+
+/**
+ * The image that came from a layout or archive as it is now, by its {@link localSource}. Without one, for a place that is
+ * gone or is not to be looked at: what the store has from there.
+ */
 export function findLocalImage(
   images: readonly StoredImage[],
-  source: string,
-  platform: Platform | undefined,
+  reference: LocalReference,
+  source: string | undefined,
+  platform: Platform | "any" | undefined,
 ): StoredImage | undefined {
-  return images.findLast((image) => image.source === source && fits(image, platform));
+  const place = formatReference(absoluteReference(reference));
+  const isFrom = ({ source: from }: StoredImage): boolean =>
+    source === undefined ? from !== undefined && sourcePlace(from) === place : from === source;
+  return images.findLast((image) => isFrom(image) && fits(image, platform));
+}
+
+/** Whether records are all of one image: their ids are the digests of their configurations, which name the layers too. */
+export function isOneImage(store: Store, records: readonly StoredImage[]): boolean {
+  return new Set(records.map((record) => imageId(store, record))).size === 1;
+}
+
+/** The id; of an image that is damaged its manifest's digest. */
+function imageId(store: Store, record: StoredImage): Digest {
+  try {
+    return openImage(store, record).manifest.config.digest;
+  } catch (error) {
+    if (error instanceof HutchError) return record.manifest.digest;
+    throw error;
+  }
 }
 
 /** Images of an id: the config's or manifest's digest, or four or more of its first hexadecimal digits. */
@@ -135,7 +160,7 @@ export function findRunnable(
     if (prefix === undefined && hex.length < 64) return undefined;
     throw new HutchError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
   }
-  if (found.some(({ manifest }) => manifest.digest !== first.manifest.digest))
+  if (!isOneImage(store, found))
     throw new HutchError(`${JSON.stringify(text)} begins the id of several images`, { hint: "write more of it" });
   if (platform !== undefined && !fits(first, platform))
     throw new HutchError(`image ${text} is not for ${formatPlatform(platform)}`, { from: text });

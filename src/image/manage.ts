@@ -8,7 +8,7 @@ import { AT_REMOVEDIR } from "../libc/constants.ts";
 import { type Digest, splitDigest } from "./digest.ts";
 import { putImage, readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
-import { absoluteReference, findById, findRegistryImage, openImage, type OpenImage } from "./lookup.ts";
+import { findById, findLocalImage, findRegistryImage, isOneImage, openImage, type OpenImage } from "./lookup.ts";
 import { hasLayer, layerHome } from "./layer-path.ts";
 import { removeByPath } from "./layers.ts";
 import {
@@ -57,16 +57,11 @@ export function findRecords(store: Store, images: readonly StoredImage[], text: 
       ? undefined
       : reference.kind === "registry"
         ? findRegistryImage(images, reference, "any")
-        : findPlace(images, formatReference(absoluteReference(reference)));
+        : findLocalImage(images, reference, undefined, "any"); // whatever is there by now
   if (byName !== undefined) return [byName];
   const byId = findById(store, images, text);
   if (byId.length > 0) return byId;
   throw fault ?? new HutchError(`no image ${JSON.stringify(text)} in the store`, { hint: "hutch images lists them" });
-}
-
-/** The image that came from a place on disk, whatever is there by now. */
-function findPlace(images: readonly StoredImage[], place: string): StoredImage | undefined {
-  return images.findLast(({ source }) => source !== undefined && sourcePlace(source) === place);
 }
 
 /**
@@ -92,9 +87,8 @@ export function inspectImage(store: Store, text: string): OpenImage {
 function oneRecord(store: Store, images: readonly StoredImage[], text: string): StoredImage {
   const records = findRecords(store, images, text);
   const [first] = records;
-  if (first === undefined || records.some(({ manifest }) => manifest.digest !== first.manifest.digest)) {
-    throw new HutchError(`${JSON.stringify(text)} begins the id of several images`);
-  }
+  if (first === undefined || !isOneImage(store, records))
+    throw new HutchError(`${JSON.stringify(text)} begins the id of several images`, { hint: "write more of it" });
   return first;
 }
 

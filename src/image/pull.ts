@@ -5,6 +5,7 @@ import {
   hasAllBlobs,
   isUnpacked,
   localSource,
+  watchedFile,
   openImage,
   findLocalImage,
   findRegistryImage,
@@ -69,7 +70,7 @@ export type Pulled = {
 
 /**
  * Bring an image into the store, unpacked, by its name as people write it or parsed.
- * @throws RegistryError (`unreachable` when nobody answered), HutchError when the image is refused
+ * @throws RegistryError (`connection` when nobody answered), HutchError when the image is refused
  */
 export async function pull(name: string | ImageReference, options: PullOptions): Promise<Pulled> {
   const reference = typeof name === "string" ? parseReference(name) : name;
@@ -138,20 +139,20 @@ async function pullRegistry(reference: RegistryReference, options: PullOptions):
     forgetUnreachable(store, reference.domain);
     return { image: await nameImage(store, stored, { name }, onEvent), changed: true };
   } catch (error) {
-    if (!(error instanceof RegistryError) || !error.unreachable) throw error;
+    if (!(error instanceof RegistryError) || error.connection !== "unreachable") throw error;
     // One that falls silent half-way has answered: nobody may go on as if there were no network.
-    if (source.hasAnswered()) throw asReachable(error);
+    if (source.hasAnswered()) throw asBroken(error);
     if (rememberFor > 0) rememberUnreachable(store, reference.domain);
     throw error;
   }
 }
 
 /** The same error, of a registry that can be reached. */
-function asReachable(error: RegistryError): RegistryError {
-  const { message, status, from, hint } = error;
+function asBroken(error: RegistryError): RegistryError {
+  const { message, from, hint } = error;
   return new RegistryError(message, {
+    connection: "broken",
     cause: error,
-    ...(status === undefined ? {} : { status }),
     ...(from === undefined ? {} : { from }),
     ...(hint === undefined ? {} : { hint }),
   });
@@ -185,10 +186,16 @@ export async function nameImage(
 }
 
 async function pullLocal(reference: LocalReference, options: PullOptions): Promise<Pulled> {
-  const { store, onEvent, platform } = options;
-  const source = localSource(reference);
-  const known = await completeLocally(findLocalImage(readImages(store), source, platform), options);
-  if (known !== undefined) return { image: known, changed: false };
+  const { store, policy = "missing", onEvent, platform } = options;
+  const source = policy === "never" ? undefined : localSource(reference);
+  if (source !== undefined || policy !== "always") {
+    const known = await completeLocally(findLocalImage(readImages(store), reference, source, platform), options);
+    if (known !== undefined) return { image: known, changed: false };
+  }
+  const name = formatReference(reference);
+  if (policy === "never")
+    throw new HutchError(`no image ${name} in the store`, { hint: `pull it first: hutch pull ${name}` });
+  if (source === undefined) throw new HutchError(`${name}: no such file`, { from: watchedFile(reference) });
   const stored = await storeLocal(reference, options);
   const image = await nameImage(store, stored, { source }, onEvent);
   const place = sourcePlace(source);

@@ -2,20 +2,25 @@
 
 import { HutchError } from "../errors.ts";
 
+type ErrorDetail = { hint?: string; from?: string; cause?: unknown };
+
 export class RegistryError extends HutchError {
   override name = "RegistryError";
   /** HTTP status, undefined when there was no answer. */
   readonly status: number | undefined;
-  /** No answer at all: DNS failure, refused, no route, or silence. An answer of any status is not this. */
-  readonly unreachable: boolean;
+  /**
+   * Why there is no answer. "unreachable": nobody is there (DNS failure, refused, no route, or silence). "broken":
+   * somebody is, but the connection came to nothing (TLS refused, broken off, no HTTP). An answer of any status is neither.
+   */
+  readonly connection: "unreachable" | "broken" | undefined;
 
   constructor(
     message: string,
-    detail: { status?: number; unreachable?: boolean; hint?: string; from?: string; cause?: unknown } = {},
+    detail: { status?: number; connection?: RegistryError["connection"] | undefined } & ErrorDetail = {},
   ) {
     super(message, detail);
     this.status = detail.status;
-    this.unreachable = detail.unreachable ?? false;
+    this.connection = detail.connection;
   }
 }
 

@@ -42,6 +42,12 @@ const ACCEPT = MANIFEST_TYPES.join(", ");
 /** A registry's source, and whether there has been any answer: then it is not one that cannot be reached. */
 export type RegistrySource = ImageSource & { readonly hasAnswered: () => boolean };
 
+/** Of several endpoints: one that has answered counts before one that broke off, and that before one that is not there. */
+function commonConnection(failures: readonly RegistryError[]): RegistryError["connection"] {
+  if (failures.some((failure) => failure.connection === undefined)) return undefined;
+  return failures.every((failure) => failure.connection === "unreachable") ? "unreachable" : "broken";
+}
+
 /** Create a source; nothing is asked before it is used. */
 export function createRegistrySource(reference: RegistryReference, options: RegistryOptions): RegistrySource {
   const { endpoints, firstByte = 30_000, firstAnswer, idle = 60_000, retry = RETRY_POLICY } = options;
@@ -154,7 +160,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     throw new RegistryError(failures.map(({ message }) => message).join("; "), {
       cause: last,
       ...(last.status === undefined ? {} : { status: last.status }),
-      unreachable: failures.every(({ unreachable }) => unreachable),
+      connection: commonConnection(failures),
       ...(last.hint === undefined ? {} : { hint: last.hint }),
       from: name,
     });

@@ -82,7 +82,7 @@ async function resolveId(text: string, options: PullOptions): Promise<ResolvedIm
 /** The quick way: no network, no waiting. undefined when the image is not whole or the store is being cleaned. */
 function resolveStored(reference: ImageReference, options: PullOptions): ResolvedImage | undefined {
   const { store, policy = "missing", platform } = options;
-  if (policy === "always" && reference.kind === "registry") return undefined;
+  if (policy === "always" && (reference.kind === "registry" || localSource(reference) === undefined)) return undefined;
   using gc = tryAcquire(store, "gc", "shared");
   if (gc === undefined) return undefined;
   const list = listState(store);
@@ -90,7 +90,7 @@ function resolveStored(reference: ImageReference, options: PullOptions): Resolve
   const record =
     reference.kind === "registry"
       ? findRegistryImage(images, reference, platform)
-      : findLocalImage(images, localSource(reference), platform);
+      : findLocalImage(images, reference, policy === "never" ? undefined : localSource(reference), platform);
   if (record === undefined) return undefined;
   let image: OpenImage;
   try {

@@ -26,7 +26,7 @@ export function refuseUnreachable(store: Store, domain: string, within: number):
   if (within <= 0) return;
   const age = Date.now() - (recall(store)[domain] ?? 0);
   if (age < 0 || age >= within) return;
-  throw new RegistryError(`${domain}: gave no answer ${Math.round(age / 1000)} s ago`, { unreachable: true });
+  throw new RegistryError(`${domain}: gave no answer ${Math.round(age / 1000)} s ago`, { connection: "unreachable" });
 }
 
 /** Note that the registry gave no answer just now. Where that cannot be noted (a full disk), it is asked again. */

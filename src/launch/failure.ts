@@ -66,8 +66,8 @@ function explainExec(step: Extract<Step, { op: "exec" }>, errno: number): HutchE
   const what = { step: describeStep(step), errno, code: name };
   if (name === "ENOENT" || name === "ENOTDIR") {
     const hint = command.includes("/")
-      ? "not in the root, or its interpreter or dynamic loader is not (see --add)"
-      : "not in any directory of the sandbox's PATH (see --add)";
+      ? "not in the root, or its interpreter or dynamic loader is not (hutch run --add brings programs along)"
+      : "not in any directory of the sandbox's PATH (hutch run --add brings programs along)";
     return new HutchError(`${command}: command not found`, { ...what, exitCode: EXIT.notFound, hint });
   }
   const hint =

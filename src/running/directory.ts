@@ -57,7 +57,10 @@ export function openDirectory(path: string, make: boolean): Directory | undefine
 /** Names that entries may have: a file name, and nothing that a shell or an option parser takes for something else. */
 export function checkName(name: string, from: string): void {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
-    throw new UsageError(`${JSON.stringify(name)} is not a name`, { from, hint: "letters, digits, dots, hyphens" });
+    throw new UsageError(`${JSON.stringify(name)} is not a name`, {
+      from,
+      hint: "a letter or digit, then letters, digits, dots, hyphens and underscores, 64 at most",
+    });
 }
 
 /** Names of all entries, in order. @throws SystemError */

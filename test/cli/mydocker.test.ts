@@ -164,6 +164,29 @@ eachCaller("mydocker", (bench: Bench) => {
     }
   });
 
+  test.each([
+    ["hangs up", ""],
+    ["talks something else", "hello\r\n"],
+  ])("a registry that answers and %s is an error, each time", async (_, said) => {
+    const options = { env: { HUTCH_STORE: join(bench.folder(), "store") } };
+    const port = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: { open: (s) => void s.end(said), data: () => {} },
+    });
+    try {
+      for (let i = 0; i < 2; i++) {
+        const run = await bench.hutch(
+          ["mydocker", "run", `127.0.0.1:${port.port}/x`, explorer, "echo", "hey"],
+          options,
+        );
+        expectFailure(run, 125, `127.0.0.1:${port.port}: `);
+      }
+    } finally {
+      port.stop(true);
+    }
+  });
+
   test("the host's files are not there, and what is made is gone", async () => {
     expect(await inAlpine(explorer, "ls", folder)).toMatchObject({ stdout: "docker-explorer\n", code: 0 });
     expect(await inAlpine("/bin/ls", "-A", "/home", "/root", "/run")).toMatchObject({

@@ -193,6 +193,12 @@ eachCaller("nix-build-shell --build", (bench) => {
     expect([result.stdout, result.code]).toEqual(["sample\n", 5]);
   });
 
+  test("failure, and no commands for the shell: the build's own status; commands see it in $?", async () => {
+    const folder = fake(`echo "note: keeping build directory '$KEPT'" >&2; exit 102`);
+    expect((await run(folder, ["nix-build"])).code).toBe(102);
+    expect(await run(folder, ["nix-build"], "echo $?")).toMatchObject({ stdout: "102\n", code: 0 });
+  });
+
   test("failure without a directory: the build's own status", async () => {
     const result = await run(fake("echo broken >&2; exit 102"), ["nix-build"]);
     expect([result.stdout, result.stderr, result.code]).toEqual(["", "broken\n", 102]);

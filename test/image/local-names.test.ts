@@ -62,6 +62,47 @@ test.each(["lay", "odd#name"])("a relative layout %s is found again by all words
   );
 });
 
+test("what has been pulled from a place runs when the place is gone, and not when it must be looked at", async () => {
+  const { options } = freshStore();
+  const place = scratch();
+  const word = `oci:${place}/lay:box`;
+  const never = { ...options, policy: "never" } as const;
+  writeLayout(join(place, "lay"), image, "box");
+  expect((await failure(resolveImage(word, never))).message).toBe(`no image ${word} in the store`);
+  expect(listImages(options.store).images).toEqual([]);
+  await pull(word, options);
+  writeLayout(join(place, "lay"), imageOf([layer], { Cmd: ["changed"] }), "box");
+  const command = async (policy: "always" | "missing" | "never") => {
+    using held = await resolveImage(word, { ...options, policy });
+    return held.config.Cmd;
+  };
+  expect(await command("never")).toEqual(["x"]);
+  expect(await command("missing")).toEqual(["changed"]);
+  rmSync(join(place, "lay"), { recursive: true });
+  expect(await command("missing")).toEqual(["changed"]);
+  expect(await command("never")).toEqual(["changed"]);
+  expect((await failure(command("always"))).message).toBe(`${word}: no such file`);
+  expect((await failure(pull(word, { ...options, policy: "always" }))).message).toBe(`${word}: no such file`);
+});
+
+test("two manifests of one configuration are one image", async () => {
+  const { options } = freshStore();
+  const place = scratch();
+  const twin = imageOf([layer], { Cmd: ["x"] }, { docker: true });
+  expect(twin.config.digest).toBe(image.config.digest);
+  writeLayout(join(place, "a"), image, "box");
+  writeLayout(join(place, "b"), twin, "box");
+  for (const name of ["a", "b"]) await pull(`oci:${place}/${name}:box`, options);
+  const digests = listImages(options.store).images.map(({ record }) => record.manifest.digest);
+  expect(new Set(digests).size).toBe(2);
+  for (const id of [image.config.digest.slice(7), image.config.digest.slice(7, 19)]) {
+    using held = await resolveImage(id, options);
+    expect(held.config.Cmd).toEqual(["x"]);
+    expect(inspectImage(options.store, id).manifest.config.digest).toBe(image.config.digest as `sha256:${string}`);
+    expect((await Array.fromAsync(saveImage(options.store, [id]))).length).toBeGreaterThan(0);
+  }
+});
+
 test("an id runs from the store without a network, whatever the policy", async () => {
   await using registry = startRegistry();
   const other = imageOf([layer], { Cmd: ["other"] });

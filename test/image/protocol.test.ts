@@ -320,14 +320,21 @@ test.each([
   ],
   [{ code: "EAI_AGAIN", hostname: "far.test", message: "x" }, "no name server answers (no network?)"],
   [{ code: "ECONNREFUSED", message: "ECONNREFUSED: Unable to connect." }, "connection refused"],
+  [{ code: "ENETUNREACH", message: "x" }, "no route to it (no network?)"],
+  [{ code: "EHOSTUNREACH", message: "x" }, "no route to it (no network?)"],
+  [{ code: "EADDRNOTAVAIL", message: "x" }, "no address of this machine's to ask it from (no network?)"],
   [{ code: "ENOTFOUND", hostname: "proxy.test", message: "x" }, "proxy proxy.test: no such host (no network?)"],
 ])("no connection, plainly: %o", (cause, message) => {
   const error = connectionError(new URL("https://far.test:5000/v2/"), cause);
-  expect(error).toMatchObject({ message: `far.test:5000: ${message}`, unreachable: true, cause });
+  expect(error).toMatchObject({ message: `far.test:5000: ${message}`, connection: "unreachable", cause });
   expect(error.hint).toContain("runs without a network");
 });
 
-test("other failures of a connection keep their own words and have no hint", () => {
+test("other failures of a connection keep their own words, have no hint, and are not that nobody is there", () => {
   const error = connectionError(new URL("https://far.test/v2/"), { code: "CERT_HAS_EXPIRED", message: "expired" });
-  expect(error).toMatchObject({ message: "far.test: CERT_HAS_EXPIRED: expired", unreachable: true, hint: undefined });
+  expect(error).toMatchObject({
+    message: "far.test: CERT_HAS_EXPIRED: expired",
+    connection: "broken",
+    hint: undefined,
+  });
 });

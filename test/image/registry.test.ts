@@ -146,10 +146,13 @@ test("silence is an unreachable registry, remembered for a while", () =>
     const quick = { firstByte: 60, rememberFor: 60_000, retry: { busy: 0, server: 0, transport: 0, delay: 1 } };
     const { options, done } = get(registry, quick);
     const error = await failure(done);
-    expect([error.unreachable, error.message]).toEqual([true, expect.stringContaining("no answer within 60 ms")]);
+    expect([error.connection, error.message]).toEqual([
+      "unreachable",
+      expect.stringContaining("no answer within 60 ms"),
+    ]);
     const asked = registry.requests.length;
     const again = await failure(pull(`${registry.host}/test`, options));
-    expect([again.unreachable, again.message]).toEqual([true, expect.stringContaining("gave no answer")]);
+    expect([again.connection, again.message]).toEqual(["unreachable", expect.stringContaining("gave no answer")]);
     expect(registry.requests.length).toBe(asked);
   }));
 
@@ -161,7 +164,7 @@ test("a registry that has answered is none without an answer: waited for and tri
     const retry = { busy: 0, server: 0, transport: 1, delay: 1 };
     const { options, done } = get(registry, { firstAnswer: 20_000, firstByte: 60, rememberFor: 60_000, retry });
     const error = await failure(done);
-    expect([error.unreachable, error.message]).toEqual([false, expect.stringContaining("no answer within 60 ms")]);
+    expect([error.connection, error.message]).toEqual(["broken", expect.stringContaining("no answer within 60 ms")]);
     expect(registry.requests.filter(({ path }) => path.includes("/blobs/"))).toHaveLength(2);
     silent = false;
     expect((await pull(`${registry.host}/test`, options)).changed).toBe(true);
@@ -170,13 +173,16 @@ test("a registry that has answered is none without an answer: waited for and tri
     const asked = registry.requests.length;
     const first = { ...options, firstAnswer: 50, firstByte: 20_000 };
     const refused = await failure(pull(`${registry.host}/test:other`, first));
-    expect([refused.unreachable, refused.message]).toEqual([true, expect.stringContaining("no answer within 50 ms")]);
+    expect([refused.connection, refused.message]).toEqual([
+      "unreachable",
+      expect.stringContaining("no answer within 50 ms"),
+    ]);
     expect(registry.requests.length - asked).toBe(1);
   }));
 
 test.each(["127.0.0.1:1", "registry.invalid"])("%s is unreachable", async (host) => {
   const { options } = freshStore({ retry: { busy: 0, server: 0, transport: 0, delay: 1 } });
-  expect((await failure(pull(`${host}/test`, options))).unreachable).toBe(true);
+  expect((await failure(pull(`${host}/test`, options))).connection).toBe("unreachable");
 });
 
 test("redirects lose the authorization at another origin and keep it at the same", () =>

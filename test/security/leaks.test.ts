@@ -122,7 +122,7 @@ eachAttacker("section D", (field) => {
   test("D57: control characters of the user's and the root's words stay words", async () => {
     const { stderr, code } = await hutch(["run", "scratch", "\u001b[2Jx\nhutch: all is well\r"]);
     expect(stderr).toBe(
-      "hutch run: \\x1b[2Jx\\nhutch: all is well\\x0d: command not found; hint: not in any directory of the sandbox's PATH (see --add)\n",
+      "hutch run: \\x1b[2Jx\\nhutch: all is well\\x0d: command not found; hint: not in any directory of the sandbox's PATH (hutch run --add brings programs along)\n",
     );
     expect(code).toBe(127);
     const plan = await hutch(["plan", "--format", "json", "scratch", "\u001b[2J\n"]);

@@ -1,7 +1,7 @@
 /** The error that a promise ends with; a promise that does not fail is the failure. */
 export async function failure(
   promise: Promise<unknown>,
-): Promise<Error & { readonly status?: number; readonly unreachable?: boolean; readonly hint?: string }> {
+): Promise<Error & { readonly status?: number; readonly connection?: string; readonly hint?: string }> {
   try {
     await promise;
   } catch (error) {

@@ -99,7 +99,7 @@ function landlockVersion(): number {
 }
 
 /** A directory to cover while the root is assembled; not one that hides what is needed. */
-function findWorkspace(needed = ""): string {
+export function findWorkspace(needed = ""): string {
   const free = (path: string) => {
     const found = pathOwner(path);
     return typeof found !== "number" && found.directory && !needed.startsWith(`${path}/`);

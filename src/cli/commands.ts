@@ -111,6 +111,12 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     failures: "status",
     load: async () => (await import("./disk-layer.ts")).endDiskLayer,
   },
+  "remove-sessions": {
+    summary: "remove what a sandbox has on disk whose hutch was killed",
+    hidden: true,
+    failures: "plain",
+    load: async () => (await import("./guarded-directory.ts")).removeSessions,
+  },
   ps: {
     summary: "list running sandboxes that have a name",
     failures: "plain",

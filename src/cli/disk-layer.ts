@@ -3,8 +3,8 @@
  * overlay with its writable layer on a tmpfs can neither remove a directory of the layers below nor make it again (EIO).
  * Then the writable layer is a directory beside the caller's images; where that cannot be one either, or where root can
  * have no overlay (before Linux 5.19), the layers of an image are copied there. It is gone when the sandbox has ended:
- * hutch's own process lives until then (launch/afterwards.ts), and what it leaves when it is killed the next run or
- * `hutch prune` removes.
+ * hutch's own process lives until then (launch/afterwards.ts), and when that is killed the remover (launch/remover.ts)
+ * does it; what both leave when they are killed the next run or `hutch prune` removes.
  */
 
 import { chmodSync, chownSync, mkdirSync, statfsSync } from "node:fs";
@@ -13,11 +13,13 @@ import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { copyMerged } from "../image/merge.ts";
 import { explainWrite, type Store } from "../image/store.ts";
 import { readOutcome } from "../launch/afterwards.ts";
-import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
+import type { Self } from "../launch/become.ts";
+import { removeOldSessions } from "../sessions/session-directory.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
 import { AT_FDCWD, closeFile, O, openAt, setXattr } from "../libc/file.ts";
 import type { HostPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
+import { makeGuardedDirectory } from "./guarded-directory.ts";
 import { imageContext } from "./image-context.ts";
 
 /** Magic numbers (statfs(2)) of file systems that an overlay may write to: ext4, xfs, btrfs, f2fs. */
@@ -93,9 +95,8 @@ export function withDiskRoot(spec: Spec, host: HostFacts, { kind, owner }: DiskR
 }
 
 /** Make what a sandbox needs on disk. Returns its directory, to be removed in the end. @throws HutchError */
-export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner }: DiskRoot): string {
-  removeOldSessions(parent);
-  const directory = makeSessionDirectory(parent);
+export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner }: DiskRoot, self: Self): string {
+  const directory = makeGuardedDirectory(parent, self);
   try {
     for (const path of [`${directory}/upper`, `${directory}/work`]) {
       mkdirSync(path);

@@ -1,12 +1,9 @@
 /** `hutch doctor [--format json]`: what this machine lets the caller do, and what mends the rest. */
 
-import { rmdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 import type { ArgsDef } from "citty";
 import { doctor as examine } from "../doctor/doctor.ts";
 import { formatReport, reportJson } from "../doctor/finding.ts";
 import { UsageError } from "../errors.ts";
-import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
 import type { Command } from "./command.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
 import { print } from "./report.ts";
@@ -28,9 +25,7 @@ export const doctor: Command = {
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch doctor [--format json]" });
     const format = oneOf(parsed, "format", ["text", "json"], "text");
-    removeOldSessions(tmpdir());
-    const directory = makeSessionDirectory(tmpdir());
-    const report = await examine(directory).finally(() => rmdirSync(directory));
+    const report = await examine();
     print(format === "json" ? reportJson(report) : formatReport(report));
     return report.works ? 0 : 1;
   },

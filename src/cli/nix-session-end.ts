@@ -2,8 +2,8 @@
 
 import { encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError, UsageError } from "../errors.ts";
-import { readOutcome } from "../launch/afterwards.ts";
-import { rawCall } from "../libc/call.ts";
+import { readOutcome, readRenameError } from "../launch/afterwards.ts";
+import { rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR } from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
@@ -19,6 +19,8 @@ export interface SessionEnd {
   readonly kept: string | undefined;
   /** The copy, inside `directory` unless it is kept. */
   readonly build: string;
+  /** Where a copy that is to be kept was before it got that name. */
+  readonly copy: string | undefined;
   readonly keep: string | undefined;
   readonly diff: boolean;
   /** Whether products of the build count as changes. */
@@ -37,6 +39,12 @@ export const endNixSession: Command = {
     if (json === undefined || descriptor === undefined) throw new UsageError("end-nix-session needs a session");
     const end = JSON.parse(json) as SessionEnd;
     if (end.terminal) takeTerminalBack();
+    const unnamed = readRenameError(Number(descriptor));
+    if (unnamed !== 0) {
+      for (const path of [end.directory, end.copy]) if (path !== undefined) removeTree(path);
+      say(formatError(systemError(`make ${end.keep}`, unnamed, { from: `--keep ${end.keep}` }), "nix-build-shell"));
+      return EXIT.failure;
+    }
     try {
       await exportPatch(end);
     } catch (error) {

@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { decodeBytes, encodeBytes, fsPath, oneLine } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
+import type { Rename } from "../launch/afterwards.ts";
 import { ownEnvironment, type Self } from "../launch/become.ts";
 import { launchAndThen } from "../launch/launch.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
@@ -12,12 +13,13 @@ import { isTerminal, openDevice, pathStatus, writeAll } from "../libc/files.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
 import { buildSandbox, commandArguments, wholeStore } from "../nix/sandbox.ts";
-import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
+import { makeSessionDirectory } from "../sessions/session-directory.ts";
 import { onHost, type Store } from "../nix/store-path.ts";
 import { profileFilter } from "../process/filter.ts";
 import type { Wanted } from "../rootfs/host-programs.ts";
 import type { HostPath, Mount } from "../spec.ts";
 import type { Plan } from "../step.ts";
+import { guardPaths } from "./guarded-directory.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 import { ADDED_PATH, type Added, addPrograms } from "./nix-add.ts";
 import { copyBuild } from "./nix-copy.ts";
@@ -26,7 +28,7 @@ import { type PreparedShell, prepareShell } from "./nix-interactive.ts";
 import { checkPatch } from "./nix-patch.ts";
 import type { SessionEnd } from "./nix-session-end.ts";
 import { formatVerification } from "./nix-verify.ts";
-import { planFor } from "./run.ts";
+import { planFor, planRenamed } from "./run.ts";
 
 /** What a session is entered with. */
 export interface Session {
@@ -73,10 +75,11 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     checkPatch(session.patch);
   }
   const added = addPrograms(session.added, source.variables.shell);
-  removeOldSessions(parent);
-  const directory = makeSessionDirectory(parent);
-  const build = keep ?? `${directory}/build`;
-  let copied = false;
+  const [directory = "", copy] = guardPaths(keep === undefined ? [parent] : [parent, dirname(keep)], self);
+  makeSessionDirectory(directory);
+  const build = copy ?? `${directory}/build`;
+  // It gets its name when it is whole and everything else is there, so that a session that is killed before leaves none.
+  const rename = keep === undefined ? undefined : { from: build, to: keep };
   try {
     const exact = session.exact ? findExact(store, source) : undefined;
     const owner = exact === undefined ? undefined : ownerOf(source);
@@ -86,18 +89,18 @@ export async function enterSession(session: Session, self: Self): Promise<never>
         : prepareShell({ ...session, ...source, changes: keep, terminal: isTerminal(0), outside: session.exact });
     if (owner !== undefined) lchownSync(fsPath(directory), owner.uid, owner.gid);
     const unreadable = await copyBuild(source, build, owner);
-    copied = true;
     if (exact !== undefined) chmodSync(fsPath(build), 0o700); // kept directories are opened only when they are kept
     const made = exact && (await makeStore(store, exact, `${directory}/store`, owner));
     const missing = [...unreadable.map(({ path }) => `${kept}/${path}`), ...(made?.unreadable ?? [])];
     for (const note of [...source.notes, ...added.notes, ...tellUnreadable(missing)]) say(`nix-build-shell: ${note}`);
     for (const path of exact?.missing ?? []) say(`nix-build-shell: ${path} is an input, and no longer in the store`);
-    const plan = await sessionPlan({ session, build, shell, exact, closure: made?.mounts, owner, added });
+    const plan = await sessionPlan({ session, build, rename, shell, exact, closure: made?.mounts, owner, added });
     for (const line of shell?.lines ?? []) say(line);
     const end: SessionEnd = {
       directory,
       kept,
-      build,
+      build: keep ?? build,
+      copy,
       keep,
       diff: session.diff,
       products: session.products,
@@ -106,10 +109,11 @@ export async function enterSession(session: Session, self: Self): Promise<never>
       tells: shell !== undefined || isTerminal(2),
       terminal: shell !== undefined && isTerminal(0),
     };
-    return launchAndThen(plan, self, ["end-nix-session", JSON.stringify(end)], [`PATH=${DEFAULT_PATH}`]);
+    const then = ["end-nix-session", JSON.stringify(end)];
+    return launchAndThen(plan, self, then, [`PATH=${DEFAULT_PATH}`], { rename });
   } catch (error) {
     removeTree(directory);
-    if (copied && keep !== undefined) removeTree(keep);
+    if (copy !== undefined) removeTree(copy);
     throw error;
   }
 }
@@ -162,6 +166,7 @@ export function verifySession(store: Store, source: BuildSource, exactly: boolea
 interface Prepared {
   readonly session: Session;
   readonly build: string;
+  readonly rename: Rename | undefined;
   readonly shell: PreparedShell | undefined;
   readonly exact: Exact | undefined;
   readonly closure: readonly Mount[] | undefined;
@@ -169,7 +174,7 @@ interface Prepared {
   readonly added: Added;
 }
 
-async function sessionPlan({ session, build, shell, exact, closure, owner, added }: Prepared): Promise<Plan> {
+async function sessionPlan({ session, build, rename, shell, exact, closure, owner, added }: Prepared): Promise<Plan> {
   const { store, source, command } = session;
   const { variables } = source;
   const [uid, gid] = [owner?.uid ?? rawCall("geteuid"), owner?.gid ?? rawCall("getegid")];
@@ -177,29 +182,28 @@ async function sessionPlan({ session, build, shell, exact, closure, owner, added
   const covers = exact === undefined || uid === 0;
   const shellPath = exact === undefined ? variables.shell : exact.shell;
   const network = exact?.fixedOutput === true ? networkFiles(exact) : [];
-  return planFor(
-    buildSandbox({
-      store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
-      shell: shellPath === undefined ? undefined : (onHost(store, shellPath) as HostPath),
-      build: build as HostPath,
-      kvm: exact === undefined ? exists("/dev/kvm") : mayWrite("/dev/kvm"),
-      uid,
-      gid,
-      startAs: owner,
-      seccomp:
-        exact === undefined
-          ? await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] })
-          : exactFilter(exact),
-      args: shell?.args ?? commandArguments(variables.shell, command, added.mounts.length > 0 ? ADDED_PATH : undefined),
-      env: shell?.env ?? [],
-      more: [...network, ...(shell?.mounts ?? []), ...added.mounts],
-      hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
-      maskedPaths: covers ? MASKED_PATHS : [],
-      readonlyPaths: covers ? READONLY_PATHS : [],
-      session: exact !== undefined && shell === undefined,
-      exact: exact && exactRules(exact, keptOwner(source)?.uid !== rawCall("geteuid")),
-    }),
-  );
+  const spec = buildSandbox({
+    store: closure ?? wholeStore(onHost(store, "/nix"), socketDirectories(store)),
+    shell: shellPath === undefined ? undefined : (onHost(store, shellPath) as HostPath),
+    build: (rename?.to ?? build) as HostPath,
+    kvm: exact === undefined ? exists("/dev/kvm") : mayWrite("/dev/kvm"),
+    uid,
+    gid,
+    startAs: owner,
+    seccomp:
+      exact === undefined
+        ? await profileFilter("default", { pid1: true, arch: ARCH, capabilities: [] })
+        : exactFilter(exact),
+    args: shell?.args ?? commandArguments(variables.shell, command, added.mounts.length > 0 ? ADDED_PATH : undefined),
+    env: shell?.env ?? [],
+    more: [...network, ...(shell?.mounts ?? []), ...added.mounts],
+    hostNetwork: session.hostNetwork || exact?.fixedOutput === true,
+    maskedPaths: covers ? MASKED_PATHS : [],
+    readonlyPaths: covers ? READONLY_PATHS : [],
+    session: exact !== undefined && shell === undefined,
+    exact: exact && exactRules(exact, keptOwner(source)?.uid !== rawCall("geteuid")),
+  });
+  return rename === undefined ? planFor(spec) : planRenamed(spec, rename);
 }
 
 /** Whose the kept directory is; undefined for a build that has not failed yet. */

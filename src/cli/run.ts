@@ -4,11 +4,12 @@ import type { ArgsDef } from "citty";
 import { DEFAULT_PATH } from "../defaults.ts";
 import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
+import type { Rename } from "../launch/afterwards.ts";
 import type { Self } from "../launch/become.ts";
 import { launch, launchAndThen, type LaunchOptions } from "../launch/launch.ts";
 import type { State } from "../launch/supervise.ts";
 import { plan } from "../plan.ts";
-import type { Spec } from "../spec.ts";
+import type { HostPath, Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
@@ -21,7 +22,8 @@ import type { ShownRoot } from "./shown-root.ts";
 
 const OPERANDS = "ROOT [--] COMMAND [ARG…]";
 
-function factsFor(spec: Spec, self?: Self): HostFacts {
+/** What a plan of a Spec must know of this machine. @throws UsageError when the Spec breaks a rule */
+export function factsFor(spec: Spec, self?: Self): HostFacts {
   const host = gatherFacts(spec, self?.argv.at(-1)); // a script that bun must find again to explain a failure
   validate(spec, host);
   return host;
@@ -30,6 +32,17 @@ function factsFor(spec: Spec, self?: Self): HostFacts {
 /** Spec → Plan for this machine. @throws UsageError when the Spec breaks a rule */
 export function planFor(spec: Spec, self?: Self): Plan {
   return plan(spec, factsFor(spec, self));
+}
+
+/** As {@link planFor}, for a Spec that binds a directory by the name that it gets only just before the start. */
+export function planRenamed(spec: Spec, { from, to }: Rename): Plan {
+  const mounts = spec.mounts.map((mount) =>
+    mount.type === "bind" && mount.source === to ? { ...mount, source: from as HostPath } : mount,
+  );
+  const host = factsFor({ ...spec, mounts });
+  const renamed = <Value>(facts: ReadonlyMap<string, Value>) =>
+    new Map([...facts].map(([path, value]) => [path === from ? to : path, value]));
+  return plan(spec, { ...host, kinds: renamed(host.kinds), owners: renamed(host.owners) });
 }
 
 /** Whether an overlay in memory may not do on this kernel. */
@@ -47,7 +60,7 @@ export async function start(
   const host = factsFor(spec, self);
   const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
   const wanted = disk?.findDiskRoot(spec, host);
-  const directory = wanted === undefined ? undefined : disk?.makeDiskRoot(spec, host, wanted);
+  const directory = wanted === undefined ? undefined : disk?.makeDiskRoot(spec, host, wanted, self);
   let state: State | undefined;
   try {
     const there =

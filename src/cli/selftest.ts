@@ -1,22 +1,27 @@
 /** `hutch selftest`: attacks against this machine and profile, each tried by a program inside: what was seen, and what should be. */
 
-import { closeSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { makeSessionDirectory, removeOldSessions } from "../sessions/session-directory.ts";
-import { join } from "node:path";
+import { closeSync, openSync } from "node:fs";
 import type { ArgsDef } from "citty";
+import { decodeBytes } from "../bytes.ts";
 import { HutchError, UsageError } from "../errors.ts";
-import type { Self } from "../launch/become.ts";
+import type { HostFacts } from "../facts.ts";
+import { findWorkspace } from "../host.ts";
+import { type Running, spawn } from "../launch/spawn.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { LANDLOCK_CREATE_RULESET_VERSION } from "../libc/constants.ts";
 import { readText } from "../libc/files.ts";
-import { type Attack, attackProgram, type Bait, outcomeOf } from "../selftest/attempt.ts";
+import { plan } from "../plan.ts";
+import { type Attack, attackProgram, type Bait, BOUND, outcomeOf } from "../selftest/attempt.ts";
 import { FILE_ATTACKS } from "../selftest/attacks-files.ts";
 import { KERNEL_ATTACKS } from "../selftest/attacks-kernel.ts";
+import type { Mount, SandboxPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
 import { all, oneOf, parseOptions } from "./options.ts";
 import { print } from "./report.ts";
+import { factsFor } from "./run.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
+import { parseRun } from "./run-request.ts";
+import { runSpec } from "./run-spec.ts";
 
 const { security, seccomp, network, userns, "cap-add": capAdd, "cap-drop": capDrop, "no-init": noInit } = RUN_OPTIONS;
 /** Options of run that change what a program can do; each is passed on. */
@@ -42,7 +47,7 @@ interface Finding {
 }
 
 export const selftest: Command = {
-  main: async (argv, self) => {
+  main: async (argv) => {
     const parsed = parseOptions(OPTIONS, argv);
     if (parsed.options.has("help")) {
       const { commandUsage } = await import("./usage.ts");
@@ -54,7 +59,7 @@ export const selftest: Command = {
     const passed = Object.keys(PASSED).flatMap((name) =>
       all(parsed, name).flatMap(({ value }) => (value === "" ? [`--${name}`] : [`--${name}`, value])),
     );
-    const findings = await tryAll(self, passed);
+    const findings = await tryAll(passed);
     const machine = {
       kernel: (readText("/proc/sys/kernel/osrelease") ?? "").trim(),
       arch: ARCH,
@@ -90,10 +95,14 @@ function formatFindings(
   ].join("\n");
 }
 
-/** Plant the bait, run every attack in a sandbox of its own, take everything away again. */
-async function tryAll(self: Self, options: readonly string[]): Promise<readonly Finding[]> {
-  removeOldSessions(tmpdir());
-  const folder = makeSessionDirectory(tmpdir());
+/**
+ * Plant the bait, run every attack in a sandbox of its own, take everything away again: what `hutch run` with these
+ * options would do, without a file or a process that is still there when this one is killed.
+ */
+async function tryAll(options: readonly string[]): Promise<readonly Finding[]> {
+  const bound = `type=bind,source=${findWorkspace()},target=${BOUND},readonly`;
+  const { spec } = await runSpec(parseRun([...options, "--mount", bound, "scratch", "--", ATTACK]));
+  const host = factsFor(spec);
   const abstractName = `hutch-selftest-${process.pid}`;
   const socket = { data: () => {} };
   const abstract = Bun.listen({ unix: `\0${abstractName}`, socket });
@@ -109,7 +118,7 @@ async function tryAll(self: Self, options: readonly string[]): Promise<readonly 
         const index = waiting.length - 1 < findings.length ? -1 : findings.push(PENDING) - 1;
         const attack = waiting[index];
         if (attack === undefined) return;
-        findings[index] = await tryOne(attack, { self, options, folder, index, bait, baitFile, landlock });
+        findings[index] = await tryOne(attack, { spec, host, bait, baitFile, landlock });
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, next));
@@ -118,49 +127,50 @@ async function tryAll(self: Self, options: readonly string[]): Promise<readonly 
     closeSync(baitFile);
     abstract.stop(true);
     tcp.stop(true);
-    rmSync(folder, { recursive: true, force: true }); // files of our own, nothing is ever mounted here
   }
 }
 
 const PENDING: Finding = { number: "", name: "", expected: [], seen: "", held: false };
 
 interface Surroundings {
-  readonly self: Self;
-  readonly options: readonly string[];
-  readonly folder: string;
-  readonly index: number;
+  /** Of a sandbox around {@link ATTACK}, which is not in it yet. */
+  readonly spec: Spec;
+  readonly host: HostFacts;
   readonly bait: Bait;
-  /** What hutch is given as the bait's descriptor. */
+  /** What the launcher is given as the bait's descriptor. */
   readonly baitFile: number;
   readonly landlock: number;
 }
 
-/** Descriptors between the standard ones and the bait. */
-const CLOSED = Array.from({ length: BAIT_DESCRIPTOR - 3 }, () => "ignore" as const);
+const ATTACK = "/attack" as SandboxPath;
 
-async function tryOne(
-  attack: Attack,
-  { self, options, folder, index, bait, baitFile, landlock }: Surroundings,
-): Promise<Finding> {
+async function tryOne(attack: Attack, { spec, host, bait, baitFile, landlock }: Surroundings): Promise<Finding> {
   const { number, name, expected } = attack;
   if (attack.landlock !== undefined && landlock < attack.landlock) {
     return { number, name, expected, seen: `skipped: needs landlock ${attack.landlock}`, held: true };
   }
-  const file = join(folder, `attack-${index}`);
-  writeFileSync(file, attackProgram(attack, ARCH, bait), { mode: 0o755 });
-  const mount = `type=bind,source=${file},target=/attack,readonly`;
-  const child = Bun.spawn(
-    [process.execPath, ...self.argv.slice(1), "run", ...options, "--mount", mount, "scratch", "--", "/attack"],
-    {
-      stdio: ["ignore", "ignore", "pipe", ...CLOSED, baitFile],
-      env: { PATH: "/usr/bin:/bin" },
-      timeout: PATIENCE_MS,
-      killSignal: "SIGKILL",
-    },
-  );
-  const [code, errors] = await Promise.all([child.exited, new Response(child.stderr).text()]);
-  if (child.signalCode !== null) return { number, name, expected, seen: "waits", held: false };
-  if (errors !== "") throw new HutchError(`the sandbox for "${name}" did not start: ${errors.trim()}`);
-  const seen = outcomeOf(code);
+  const content = decodeBytes(attackProgram(attack, ARCH, bait));
+  const file: Mount = { type: "file", destination: ATTACK, content, mode: 0o755, from: name };
+  const made = plan({ ...spec, mounts: [...spec.mounts, file] }, host);
+  const output = { stdin: { kind: "null" }, stdout: "null", stderr: "null" } as const;
+  const seen = await endOf(spawn(made, { ...output, more: [[BAIT_DESCRIPTOR, baitFile]] }), name);
   return { number, name, expected, seen, held: expected.includes(seen) };
+}
+
+/** How an attack has ended, in words. */
+async function endOf({ outcome, kill }: Running, name: string): Promise<string> {
+  let waits = false;
+  const timer = setTimeout(() => {
+    waits = true;
+    kill("SIGKILL");
+  }, PATIENCE_MS);
+  try {
+    return outcomeOf((await outcome).status);
+  } catch (error) {
+    if (waits) return "waits";
+    const why = error instanceof Error ? error.message : String(error);
+    throw new HutchError(`the sandbox for "${name}" did not start: ${why}`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -3,16 +3,15 @@
  * tried (a namespace, a mount) is gone when it ends.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SystemError } from "../errors.ts";
 import { Assembler } from "../launch/assembler.ts";
 import { encode, FAILURE, operationName, type Program, RECORD, RECORD_WORDS, recordAt } from "../launch/program.ts";
-import { ARCH } from "../libc/call.ts";
-import { MFD_CLOEXEC } from "../libc/constants.ts";
+import { ARCH, call, rawCall, systemError } from "../libc/call.ts";
+import * as c from "../libc/constants.ts";
 import { errnoNumber, errnoText } from "../libc/errno.ts";
-import { closeDescriptor, executableMemory, writeAll } from "../libc/files.ts";
+import { closeDescriptor, executableMemory, isErrno, writeAll } from "../libc/files.ts";
 
 /** What went wrong: the step in words, the call, the name of its errno (or the signal that ended the process). */
 export interface Refusal {
@@ -58,7 +57,7 @@ async function spawn(path: string, argv0: string, inherit: readonly number[]): P
 /** From memory files, which is how `hutch run` starts the launcher. */
 export const memoryExecutor: Executor = {
   execute: async (image, argv0, inherit = []) => {
-    const descriptor = executableMemory("hutch-doctor", MFD_CLOEXEC);
+    const descriptor = executableMemory("hutch-doctor", c.MFD_CLOEXEC);
     try {
       writeAll(descriptor, image);
       return await spawn(`/proc/${process.pid}/fd/${descriptor}`, argv0, inherit);
@@ -68,19 +67,44 @@ export const memoryExecutor: Executor = {
   },
 };
 
-/** From a file in the temporary directory. */
+/** From a file in the temporary directory that has no name there (open(2), O_TMPFILE), or none as soon as it is open. */
 export const fileExecutor: Executor = {
   execute: async (image, argv0, inherit = []) => {
-    const folder = mkdtempSync(join(tmpdir(), "hutch-doctor-"));
+    const descriptor = openUnnamed(tmpdir());
+    const self = (number: number) => `/proc/${process.pid}/fd/${number}`;
+    let program = -1;
     try {
-      const path = join(folder, "program");
-      writeFileSync(path, image, { mode: 0o700 });
-      return await spawn(path, argv0, inherit);
+      writeAll(descriptor, image);
+      program = call("openat", c.AT_FDCWD, self(descriptor), c.O_RDONLY | c.O_CLOEXEC);
     } finally {
-      rmSync(folder, { recursive: true, force: true });
+      closeDescriptor(descriptor); // no file that is open for writing is executed
+    }
+    try {
+      return await spawn(self(program), argv0, inherit);
+    } finally {
+      closeDescriptor(program);
     }
   },
 };
+
+const MODE = 0o700;
+
+function openUnnamed(directory: string): number {
+  const flags = c.O_RDWR | c.O_CLOEXEC;
+  const unnamed = rawCall("openat", c.AT_FDCWD, directory, flags | c.O_TMPFILE | c.openFlags[ARCH].O_DIRECTORY, MODE);
+  if (!isErrno(unnamed, "EOPNOTSUPP")) return unnamed < 0 ? fail(directory, unnamed) : unnamed;
+  const path = join(directory, `hutch-doctor-${process.pid}`);
+  const named = rawCall("openat", c.AT_FDCWD, path, flags | c.O_CREAT | c.O_EXCL, MODE);
+  if (named < 0) fail(directory, named);
+  rawCall("unlinkat", c.AT_FDCWD, path, 0);
+  return named;
+}
+
+function fail(directory: string, result: number): never {
+  throw systemError(`make a file in ${directory}`, -result, {
+    hint: "set TMPDIR to a directory that you may write to",
+  });
+}
 
 /** A program of these steps, and the first record of each. Exit code 0, or a report on stdout and 1. */
 export function assembleTrials(trials: readonly Trial[]): { program: Program; marks: readonly number[] } {

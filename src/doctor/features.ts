@@ -41,14 +41,14 @@ export const mendOverlay: Mend = ({ call, errno }) => {
 };
 
 /** Only root may show files under other owners, and only root's sandboxes need it. */
-export async function idmappedFinding({ executor, root, ids, directory, first }: Tests): Promise<Finding> {
+export async function idmappedFinding({ executor, root, ids, first }: Tests): Promise<Finding> {
   const [id, name] = ["idmapped-mounts", "idmapped mounts"];
   if (!root) return { id, name, status: "unneeded", detail: "for sandboxes that root starts" };
   const [good, bad]: [string[], string[]] = [[], []];
   let refusal: Refusal | undefined;
-  for (const place of new Set(["/", directory, workingDirectory()])) {
+  for (const place of new Set(["/", tmpdir(), workingDirectory()])) {
     const failed = await attempt(executor, trials.idmappedMount(ids, place));
-    (failed === undefined ? good : bad).push(place === directory ? tmpdir() : place);
+    (failed === undefined ? good : bad).push(place);
     refusal ??= failed;
   }
   if (refusal === undefined) return { id, name, status: "yes", detail: good.join(" ") };

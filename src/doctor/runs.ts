@@ -1,26 +1,33 @@
 /** Findings about whole sandboxes, and what root needs for them. */
 
 import { tmpdir } from "node:os";
+import type { HutchError } from "../errors.ts";
 import { pathStatus, readText } from "../libc/files.ts";
 import type { HostPath, Root } from "../spec.ts";
 import type { Finding } from "./finding.ts";
 import { sandboxSpec, trySandbox } from "./sandbox.ts";
 import { no, type Tests } from "./tests.ts";
 
+/** Directories that are there for certain, or nearly: one of them under an overlay is enough. */
+const directories = (): readonly string[] => ["/usr", "/etc", tmpdir()];
+
 /** The real thing: with an empty root, and with a directory under an overlay. */
-export async function runFindings({ executor, directory, first }: Tests): Promise<readonly Finding[]> {
-  const roots: readonly (readonly [string, Root, string])[] = [
-    ["scratch", { kind: "scratch", readonly: false, from: "scratch" }, "an empty root"],
-    ["directory", { kind: "overlay", lower: [directory as HostPath], from: directory }, `a directory in ${tmpdir()}`],
-  ];
-  const findings: Finding[] = [];
-  for (const [word, from, detail] of roots) {
+export async function runFindings({ executor, first }: Tests): Promise<readonly Finding[]> {
+  const finding = (word: string, detail: string, error: HutchError | undefined): Finding => {
     const [id, name] = [`run-${word}`, `hutch run ${word === "scratch" ? word : "DIR"}`];
-    const error = await trySandbox(executor, await sandboxSpec(from, "default"));
-    if (error === undefined) findings.push({ id, name, status: "yes", detail });
-    else findings.push(no(id, name, error.message, first?.mend ?? error.hint));
+    if (error === undefined) return { id, name, status: "yes", detail };
+    return no(id, name, error.message, first?.mend ?? error.hint);
+  };
+  const tryRoot = async (root: Root) => trySandbox(executor, await sandboxSpec(root, "default"));
+  const scratch = await tryRoot({ kind: "scratch", readonly: false, from: "scratch" });
+  let refusal: HutchError | undefined;
+  for (const path of directories()) {
+    const error = await tryRoot({ kind: "overlay", lower: [path as HostPath], from: path });
+    if (error === undefined)
+      return [finding("scratch", "an empty root", scratch), finding("directory", path, undefined)];
+    refusal ??= error;
   }
-  return findings;
+  return [finding("scratch", "an empty root", scratch), finding("directory", "", refusal)];
 }
 
 /** Capabilities by number (capabilities(7)) that root's way of starting a sandbox takes. */

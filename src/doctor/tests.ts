@@ -12,8 +12,6 @@ export interface Tests {
   readonly ids: Ids;
   /** Whether the caller is root in the initial user namespace. */
   readonly root: boolean;
-  /** An empty directory. */
-  readonly directory: string;
   /** The finding that makes most others fail, if there is one. */
   readonly first: Finding | undefined;
 }

@@ -17,7 +17,7 @@ import type { Arch } from "../libc/syscalls.ts";
 import { Assembler, at, content } from "./assembler.ts";
 import { askWitness, makeWitness } from "./group.ts";
 import { field, SIGINFO } from "./processes.ts";
-import type { Place, Program } from "./program.ts";
+import { FAILURE, type Place, type Program } from "./program.ts";
 
 /** What the keeper starts and becomes. All descriptors are open, above 2, and not close-on-exec. */
 export interface Keeping {
@@ -28,16 +28,24 @@ export interface Keeping {
   readonly executableFd: number;
   readonly thenArgv: readonly string[];
   readonly thenEnv: readonly string[];
-  /** A memory file that is told the exit status: 8 bytes, little-endian. */
+  /** A memory file that is told the exit status, and why `rename` has failed (-errno): 8 bytes each, little-endian. */
   readonly outcomeFd: number;
   /** Pid of our parent, when the sandbox is to die with it. */
   readonly parent?: number | undefined;
+  /** A directory that gets its name (host paths) just before the launcher is started, so that it has it whole or not at all. */
+  readonly rename?: Rename | undefined;
+}
+
+export interface Rename {
+  readonly from: string;
+  readonly to: string;
 }
 
 const EXIT_FAILURE = 125;
 
 /** Signals that would end or stop what comes after; they stay blocked, since that is short and must be done. */
 const HELD = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTSTP", "SIGTTIN", "SIGTTOU"] as const;
+export const HELD_MASK = HELD.reduce((bits, name) => bits + 2 ** (c.SIGNALS[name] - 1), 0);
 
 /** What tells of the caller's end: the last of the realtime signals but one, which nobody uses. */
 const ORPHANED = 63;
@@ -47,18 +55,22 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   const asm = new Assembler(arch);
   const { imageFd, executableFd, outcomeFd } = keeping;
   const [mask, child, status] = [asm.cell(), asm.cell(), asm.cell()];
-  const [launcher, failed] = [asm.label(), asm.label()];
+  const [launcher, failed, ended, unnamed] = [asm.label(), asm.label(), asm.label(), asm.label()];
   asm.failure = failed;
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch-keeper"], { onError: "ignore" });
   if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, ORPHANED, 0, 0, 0]);
+  if (keeping.rename !== undefined) {
+    const { from, to } = keeping.rename;
+    asm.call("renameat2", [c.AT_FDCWD, from, c.AT_FDCWD, to, 0], { onError: unnamed });
+  }
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher });
   closeAllBut(asm, [2, executableFd, outcomeFd]);
   waitFor(asm, child, status, keeping.parent);
   if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, 0, 0, 0, 0], { onError: "ignore" });
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
-  const held = HELD.reduce((bits, name) => bits + 2 ** (c.SIGNALS[name] - 1), 0);
-  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(held), 0, 8], { onError: "ignore" });
+  asm.place(ended);
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(HELD_MASK), 0, 8], { onError: "ignore" });
   const become = [executableFd, "", asm.strings(keeping.thenArgv), asm.strings(keeping.thenEnv), c.AT_EMPTY_PATH];
   asm.call("execveat", become, { onError: "ignore" });
   asm.call("exit_group", [content(status)], { onError: "ignore" });
@@ -69,11 +81,16 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.call("execveat", [imageFd, "", asm.strings(keeping.argv), asm.strings([]), c.AT_EMPTY_PATH]);
   asm.place(failed);
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+  asm.place(unnamed);
+  asm.set(status, EXIT_FAILURE);
+  asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
+  asm.call("pwrite64", [outcomeFd, at(FAILURE, 8), 8, 8], { onError: "ignore" });
+  asm.jump(ended);
   return asm.finish();
 }
 
 /** Close every descriptor that is not one of these. */
-function closeAllBut(asm: Assembler, keep: readonly number[]): void {
+export function closeAllBut(asm: Assembler, keep: readonly number[]): void {
   let next = 0;
   for (const descriptor of keep.toSorted((a, b) => a - b)) {
     if (descriptor > next) asm.call("close_range", [next, descriptor - 1, 0], { onError: "ignore" });
@@ -142,6 +159,16 @@ function waitFor(asm: Assembler, child: Place, status: Place, parent: number | u
 
 /** The exit status that the keeper has written. @throws SystemError */
 export function readOutcome(outcomeFd: number): number {
+  return readWords(outcomeFd)[0] ?? EXIT_FAILURE;
+}
+
+/** The errno with which `rename` has failed; 0 when it has not. @throws SystemError */
+export function readRenameError(outcomeFd: number): number {
+  const bytes = readWords(outcomeFd);
+  return bytes.length < 16 ? 0 : -new DataView(bytes.buffer, bytes.byteOffset).getInt32(8, true);
+}
+
+function readWords(outcomeFd: number): Uint8Array {
   call("lseek", outcomeFd, 0, 0);
-  return readAll(outcomeFd, 8)[0] ?? EXIT_FAILURE;
+  return readAll(outcomeFd, 16);
 }

@@ -6,7 +6,7 @@ import * as c from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
 import { awaitForeground, rawSettings, terminalSettings } from "../libc/terminal.ts";
 import type { Plan } from "../step.ts";
-import { type Keeping, keeperProgram } from "./afterwards.ts";
+import { type Keeping, keeperProgram, type Rename } from "./afterwards.ts";
 import {
   argumentBytes,
   execute,
@@ -64,14 +64,15 @@ export function launch(plan: Plan, self: Self, options: LaunchOptions = {}): nev
 
 /**
  * As {@link launch}, and when the sandbox has ended, however it has, this process becomes hutch again, with the
- * arguments `then` and one more: the descriptor that {@link readOutcome} takes. `env` is its whole environment.
+ * arguments `then` and one more: the descriptor that {@link readOutcome} takes. `env` is its whole environment. With
+ * `rename` a directory gets its name by the last thing before the launcher's start.
  */
 export function launchAndThen(
   plan: Plan,
   self: Self,
   then: readonly string[],
   env: readonly string[],
-  { parent, ...options }: LaunchOptions = {},
+  { parent, rename, ...options }: LaunchOptions & { readonly rename?: Rename | undefined } = {},
 ): never {
   const { imageFd, executableFd } = launcherImage(plan, self, options);
   const outcomeFd = moveUp(call("memfd_create", "hutch-outcome", 0));
@@ -84,6 +85,7 @@ export function launchAndThen(
     thenEnv: env,
     outcomeFd,
     parent,
+    rename,
   };
   execute(memoryFile("hutch-keeper", encode(keeperProgram(keeping, ARCH))), argv);
 }

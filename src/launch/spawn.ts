@@ -22,6 +22,8 @@ export interface Stdio {
   readonly stdin: { readonly kind: "inherit" | "null" | "pipe" } | { readonly data: Uint8Array | ReadableStream };
   readonly stdout: Output;
   readonly stderr: Output;
+  /** Descriptors of ours that the launcher is to have, by numbers from 4 that it knows nothing of. */
+  readonly more?: readonly (readonly [number: number, descriptor: number])[];
 }
 
 /** A launcher that has been started. */
@@ -41,7 +43,7 @@ const NAME = "hutch";
 const REPORT_FD = 3;
 
 /** Start the launcher. @throws SystemError */
-export function spawn(plan: Plan, { stdin, stdout, stderr }: Stdio): Running {
+export function spawn(plan: Plan, { stdin, stdout, stderr, more = [] }: Stdio): Running {
   if (plan.steps.some(({ op }) => op === "open-terminal")) {
     throw new HutchError("a sandbox with a terminal of its own can only be had from the command line (hutch run -t)");
   }
@@ -54,11 +56,16 @@ export function spawn(plan: Plan, { stdin, stdout, stderr }: Stdio): Running {
     writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
     writeAll(imageFd, encode(assembled.program));
     const bun = (output: Output) => (output === "null" ? "ignore" : output);
+    const stdio: (number | "ignore")[] = [reportFd];
+    for (const [number, descriptor] of more) {
+      while (stdio.length < number - REPORT_FD) stdio.push("ignore");
+      stdio[number - REPORT_FD] = descriptor;
+    }
     const child = Bun.spawn([`/proc/${process.pid}/fd/${imageFd}`], {
       argv0: NAME,
       cwd: "/",
       env: {},
-      stdio: ["data" in stdin ? stdin.data : bun(stdin.kind), bun(stdout), bun(stderr), reportFd],
+      stdio: ["data" in stdin ? stdin.data : bun(stdin.kind), bun(stdout), bun(stderr), ...stdio],
     });
     const stream = (of: unknown) => (of instanceof ReadableStream ? (of as ReadableStream<Uint8Array>) : undefined);
     return {

@@ -18,6 +18,9 @@ import { syscallNumbers } from "../process/syscall-numbers.ts";
 
 export const NOTHING = 250;
 
+/** Where the sandbox has a directory of the host that everybody may write to, bound read-only. */
+export const BOUND = "/bound";
+
 /** What the machine outside has planted for the attacks to find. */
 export interface Bait {
   /** A descriptor that hutch was given and must not pass on. */

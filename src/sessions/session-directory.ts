@@ -5,8 +5,9 @@
  *
  * - hutch itself when copying or starting fails;
  * - the process that outlives the sandbox (launch/afterwards.ts), whatever ended that;
- * - the next session of the same user, when even that process was killed: the directory's name says which process it
- *   belongs to, so that nobody has to hold a lock.
+ * - when that process, which is hutch's own, was killed: the remover (launch/remover.ts), which is there before the directory;
+ * - the next session of the same user, when both were killed: the directory's name says which process it belongs to, so
+ *   that nobody has to hold a lock.
  */
 
 import { chmodSync, mkdirSync, readdirSync } from "node:fs";
@@ -52,34 +53,29 @@ function pidNamespace(): string {
 }
 
 /**
- * Make a session's directory below `parent`, for the caller alone. It belongs to this process, which keeps its pid
- * when it becomes the launcher's keeper. @throws HutchError when it cannot be made
+ * A name below `parent` that nobody has: it belongs to this process, which keeps its pid when it becomes the launcher's
+ * keeper. @throws HutchError without /proc
  */
-export function makeSessionDirectory(parent: string): string {
+export function sessionPath(parent: string): string {
   const { pid, start, boot, namespace } = thisProcess();
-  try {
-    const path = makeFresh(`${parent.replace(/\/+$/, "")}/${PREFIX}-${pid}-${start}-${boot}-${namespace}-`);
-    chmodSync(fsPath(path), 0o700); // whatever the umask
-    return path;
-  } catch (error) {
-    const { code } = error as { code?: string };
-    throw new HutchError(`no directory can be made in ${parent}: ${code ?? String(error)}`, {
-      hint: "set TMPDIR to a directory that you may write to",
-      cause: error,
-    });
-  }
+  const random = Math.random().toString(36).slice(2).padEnd(6, "0").slice(0, 6);
+  return `${parent.replace(/\/+$/, "")}/${PREFIX}-${pid}-${start}-${boot}-${namespace}-${random}`;
 }
 
-/** As mkdtemp(3), for paths of any bytes: a new directory whose name is the prefix and six letters or digits. */
-function makeFresh(prefix: string): string {
-  for (;;) {
-    const path = `${prefix}${Math.random().toString(36).slice(2).padEnd(6, "0").slice(0, 6)}`;
-    try {
-      mkdirSync(fsPath(path), { mode: 0o700 });
-      return path;
-    } catch (error) {
-      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
-    }
+/** Make a session's directory, for the caller alone. @throws HutchError when it cannot be made */
+export function makeSessionDirectory(path: string): void {
+  try {
+    mkdirSync(fsPath(path), { mode: 0o700 });
+    chmodSync(fsPath(path), 0o700); // whatever the umask
+  } catch (error) {
+    const { code } = error as { code?: string };
+    throw new HutchError(
+      `no directory can be made in ${path.slice(0, path.lastIndexOf("/")) || "/"}: ${code ?? String(error)}`,
+      {
+        hint: "set TMPDIR to a directory that you may write to",
+        cause: error,
+      },
+    );
   }
 }
 

@@ -1,6 +1,7 @@
 /** hutch doctor, on this machine and on machines made worse for it. */
 
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { eachCaller, expectFailure, needs, type Result } from "./hutch.ts";
 
 interface Finding {
@@ -103,14 +104,22 @@ eachCaller("hutch doctor", (bench) => {
   test("wrong use", async () => {
     expectFailure(await bench.hutch(["doctor", "now"]), 2, "unexpected now");
     expectFailure(await bench.hutch(["doctor", "--format", "xml"]), 2, "--format must be text or json");
-    expectFailure(await bench.hutch(["doctor"], { env: { TMPDIR: "/proc" } }), 1, "/proc", "TMPDIR");
+  });
+
+  test("needs no place to write to", async () => {
+    const found = findings(await bench.hutch(["doctor", "--format", "json"], { env: { TMPDIR: "/proc" } }));
+    expect(found).toMatchObject({ "run-directory": { status: "yes" }, overlay: { status: "yes" } });
   });
 
   if (bench.caller.root) {
     // The switch is of the process tree; only root may set it.
     test("where memory files are not executed", async () => {
-      const script = "echo 2 > /proc/sys/vm/memfd_noexec";
+      const place = bench.folder();
+      const script = `echo 2 > /proc/sys/vm/memfd_noexec\nexport TMPDIR=${place}`;
       const found = findings(await worse(["-mpf", "--mount-proc"], script));
+      expect(readdirSync(place)).toEqual([]);
+      const nowhere = await worse(["-mpf", "--mount-proc"], script.replace(place, "/proc"));
+      expect(findings(nowhere)["user-namespaces"]).toMatchObject({ status: "no" });
       expect(found["memory-exec"]).toMatchObject({ status: "no", mend: "sysctl -w vm.memfd_noexec=0" });
       expect(found["user-namespaces"]).toMatchObject({ status: "yes" }); // the rest is still tried
     });

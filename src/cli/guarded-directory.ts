@@ -1,0 +1,57 @@
+/**
+ * Directories on disk for one sandbox that are gone when this process is, however it ends: their remover
+ * (launch/remover.ts) is started before they are made.
+ */
+
+import { HutchError, SystemError } from "../errors.ts";
+import type { Self } from "../launch/become.ts";
+import { startRemover } from "../launch/remover.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
+import { makeSessionDirectory, removeOldSessions, sessionPath } from "../sessions/session-directory.ts";
+import type { Command } from "./command.ts";
+
+/**
+ * New names below these directories, guarded from now on: whatever is made of that name is removed when this process has
+ * ended. Whoever wants one kept renames it. @throws HutchError when nobody can be found to remove them
+ */
+export function guardPaths(parents: readonly string[], self: Self): readonly string[] {
+  for (const parent of parents) removeOldSessions(parent); // of those whose remover was killed, too
+  const paths = parents.map((parent) => sessionPath(parent));
+  startRemover(paths, self, ["remove-sessions", ...paths]);
+  return paths;
+}
+
+/** A new directory for the caller alone, guarded. @throws HutchError when it cannot be made */
+export function makeGuardedDirectory(parent: string, self: Self): string {
+  const [path = ""] = guardPaths([parent], self);
+  makeSessionDirectory(path);
+  return path;
+}
+
+const PATIENCE_MS = 10_000;
+const PAUSE_MS = 20;
+
+/** Remove a directory of a sandbox that is about to end: its processes may still write for a moment. */
+async function removeSession(path: string): Promise<void> {
+  const start = performance.now();
+  for (;;) {
+    try {
+      removeTree(path);
+      return;
+    } catch (error) {
+      const busy = error instanceof SystemError && error.code === "ENOTEMPTY";
+      if (!busy || performance.now() - start > PATIENCE_MS) throw error;
+      await Bun.sleep(PAUSE_MS);
+    }
+  }
+}
+
+/** `hutch remove-sessions PATH…`: what the remover becomes when hutch was killed. Not for people, who would see nothing. */
+export const removeSessions: Command = {
+  main: async (paths) => {
+    const results = await Promise.allSettled(paths.map(removeSession));
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw new HutchError(String(failed.reason), { cause: failed.reason });
+    return 0;
+  },
+};

@@ -1,14 +1,14 @@
 /** One session of nix-build-shell: the copy of the build directory, the sandbox around it, and what follows. */
 
 import { chmodSync, lchownSync, realpathSync } from "node:fs";
-import { dirname } from "node:path";
 import { decodeBytes, encodeBytes, fsPath, oneLine } from "../bytes.ts";
 import { DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS } from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import type { Rename } from "../launch/afterwards.ts";
 import { ownEnvironment, type Self } from "../launch/become.ts";
 import { launchAndThen } from "../launch/launch.ts";
-import { ARCH, rawCall } from "../libc/call.ts";
+import { ARCH, rawCall, systemError } from "../libc/call.ts";
+import { AT_FDCWD } from "../libc/constants.ts";
 import { isTerminal, openDevice, pathStatus, writeAll } from "../libc/files.ts";
 import type { BuildVariables } from "../nix/kept-build.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
@@ -65,17 +65,16 @@ export function temporaryDirectory(): string {
 export async function enterSession(session: Session, self: Self): Promise<never> {
   const { store, source, keep, command } = session;
   const { kept } = source;
-  if (keep !== undefined && exists(keep))
-    throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
+  if (keep !== undefined) checkKeep(keep);
   const parent = temporaryDirectory();
-  if (keep !== undefined) checkOutside(dirname(keep), session, `--keep ${keep}`);
+  if (keep !== undefined) checkOutside(parentOf(keep), session, `--keep ${keep}`);
   checkOutside(parent, session, `TMPDIR=${parent}`);
   if (session.patch !== undefined) {
-    checkOutside(dirname(session.patch), session, `--export-patch ${session.patch}`);
+    checkOutside(parentOf(session.patch), session, `--export-patch ${session.patch}`);
     checkPatch(session.patch);
   }
   const added = addPrograms(session.added, source.variables.shell);
-  const [directory = "", copy] = guardPaths(keep === undefined ? [parent] : [parent, dirname(keep)], self);
+  const [directory = "", copy] = guardPaths(keep === undefined ? [parent] : [parent, parentOf(keep)], self);
   makeSessionDirectory(directory);
   const build = copy ?? `${directory}/build`;
   // It gets its name when it is whole and everything else is there, so that a session that is killed before leaves none.
@@ -135,6 +134,19 @@ function tellUnreadable(paths: readonly string[]): readonly string[] {
   const more = paths.length === 1 ? "" : ` and ${paths.length - 1} more`;
   return [`${first}${more} may not be read, and is left out; hint: run nix-build-shell by sudo`];
 }
+
+const WRITE_AND_SEARCH = 3; // W_OK | X_OK
+
+/** Find out whether a directory can be made at host path `keep`. @throws UsageError when something is there, SystemError */
+function checkKeep(keep: string): void {
+  const from = `--keep ${keep}`;
+  if (exists(keep)) throw new UsageError(`${keep} is already there`, { from, hint: "--keep makes a new directory" });
+  const refused = rawCall("faccessat2", AT_FDCWD, parentOf(keep), WRITE_AND_SEARCH, 0);
+  if (refused < 0) throw systemError(`make ${keep}`, -refused, { from });
+}
+
+/** As parentOf(3), for paths of any bytes. */
+const parentOf = (path: string): string => path.replace(/\/*[^/]+\/*$/, "") || "/";
 
 /** Nothing is ever written into the kept directory or the store. @throws UsageError */
 function checkOutside(directory: string, { source, store }: Session, from: string): void {

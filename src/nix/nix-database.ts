@@ -4,18 +4,17 @@
  *
  * SQLite opens a database in write-ahead mode for reading by creating `-wal` and `-shm` beside it when it may (measured:
  * root's `mode=ro` does), and fails when it may not. So the file is opened `immutable=1`, which touches nothing, while
- * no write-ahead log is there, and with one both are copied to a private directory first. Either way the answer counts
+ * no write-ahead log is there, and with one both are read into memory and made one. Either way the answer counts
  * only if neither file has changed meanwhile.
  */
 
 import { Database, constants } from "bun:sqlite";
-import { copyFileSync, lstatSync, mkdtempSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { lstatSync, readFileSync, statSync } from "node:fs";
 import { HutchError } from "../errors.ts";
 import { type Derivation, outputPaths, parseDerivation } from "./derivation.ts";
-import { removeTree } from "../sessions/remove-tree.ts";
 import { formatBase32, onHost, type Store } from "./store-path.ts";
 import type { PathInfo, ReferenceGraph } from "./structured-attributes.ts";
+import { withLog } from "./write-ahead-log.ts";
 
 /** Questions to the database; all paths are store paths, without the store's root. */
 export interface NixDatabase {
@@ -40,7 +39,7 @@ export function askDatabase<Answer>(store: Store, ask: (database: NixDatabase) =
   for (let attempt = 1; ; attempt++) {
     const before = fingerprint(path);
     try {
-      const answer = before.wal === "" ? askFile(path, ask) : askCopy(path, ask);
+      const answer = before.wal === "" ? askFile(path, ask) : askImage(path, ask);
       if (sameFiles(before, fingerprint(path))) return answer;
     } catch (error) {
       // a file that changes under the reader may look like anything
@@ -90,17 +89,11 @@ function askFile<Answer>(path: string, ask: (database: NixDatabase) => Answer): 
   return ask(queries(database));
 }
 
-function askCopy<Answer>(path: string, ask: (database: NixDatabase) => Answer): Answer {
-  const directory = mkdtempSync(`${tmpdir()}/hutch-nix-db-`);
-  try {
-    const copy = `${directory}/db.sqlite`;
-    copyFileSync(`${path}-wal`, `${copy}-wal`); // the log first: a checkpoint in between shows in the fingerprint
-    copyFileSync(path, copy);
-    using database = new Database(copy, { readwrite: true, create: false });
-    return ask(queries(database));
-  } finally {
-    removeTree(directory);
-  }
+/** From memory: a copy on disk would have to be removed. */
+function askImage<Answer>(path: string, ask: (database: NixDatabase) => Answer): Answer {
+  const log = readFileSync(`${path}-wal`); // first: a checkpoint in between shows in the fingerprint
+  using database = Database.deserialize(withLog(readFileSync(path), log), { readonly: true });
+  return ask(queries(database));
 }
 
 interface InfoRow {

@@ -3,15 +3,15 @@
  * end when the outcome is wanted as JSON. Not for people.
  */
 
-import { encodeBytes } from "../bytes.ts";
 import { type HutchError, UsageError } from "../errors.ts";
 import { decodeFailure, storedContext } from "../launch/failure.ts";
-import { decodeReport, formatOutcome, type Outcome } from "../launch/outcome.ts";
+import { decodeReport, type Outcome } from "../launch/outcome.ts";
 import { ARCH, call } from "../libc/call.ts";
-import { readAll, writeAll } from "../libc/files.ts";
+import { readAll } from "../libc/files.ts";
 import { plainContext, plainRunOf } from "../prelinked/explain.ts";
 import type { PlainRun } from "../prelinked/shape.ts";
 import type { Command } from "./command.ts";
+import { writeOutcome } from "./json-output.ts";
 
 function descriptor(word: string | undefined): number {
   if (word === undefined || !/^\d+$/.test(word)) throw new UsageError("explain-failure needs a descriptor");
@@ -38,17 +38,13 @@ export const explain: Command = {
     };
     if (output === undefined || output === "-") throw await explained(read());
     const result = outcome(read);
-    try {
-      writeAll(descriptor(output), encodeBytes(formatOutcome(result)));
-    } catch {
-      // The program has run, and standard error is no longer ours: its status is all that can still be told.
-    }
+    writeOutcome(descriptor(output), result);
     if (result instanceof Error) throw result;
     return result.status;
   },
 };
 
-/** What a report tells, or why it cannot be read: standard error may no longer be ours, and the JSON is. */
+/** What a report tells, or why it cannot be read. */
 function outcome(read: () => Uint8Array): Outcome | Error {
   try {
     return decodeReport(read());

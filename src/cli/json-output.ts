@@ -1,8 +1,8 @@
 /** `--json FILE|fd:N`: the Outcome, or the error in its place, as one line of JSON. */
 
 import { encodeBytes } from "../bytes.ts";
-import { UsageError } from "../errors.ts";
-import { formatOutcome } from "../launch/outcome.ts";
+import { HutchError, UsageError } from "../errors.ts";
+import { formatOutcome, type Outcome } from "../launch/outcome.ts";
 import { asSystemError, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
@@ -38,13 +38,30 @@ function aside(parsed: Parsed, descriptor: number, close: boolean): number {
   return copy;
 }
 
+/**
+ * Write how a sandbox has ended, or why it could not be started.
+ * @throws HutchError when that cannot be written: what was to be told in it, if that is an error, and why it is not there
+ */
+export function writeOutcome(output: number, result: Outcome | Error): void {
+  try {
+    writeAll(output, encodeBytes(formatOutcome(result)));
+  } catch (cause) {
+    const why = `the outcome is not written: ${cause instanceof Error ? cause.message : String(cause)}`;
+    if (!(result instanceof Error))
+      throw new HutchError(why, { from: "--json", hint: `the program's exit status was ${result.status}`, cause });
+    const { exitCode, from, hint } = result instanceof HutchError ? result : new HutchError(result.message);
+    const more = { exitCode, ...(from === undefined ? {} : { from }), ...(hint === undefined ? {} : { hint }) };
+    throw new HutchError(`${result.message}; and ${why}`, { ...more, cause: result });
+  }
+}
+
 /** Do something that ends in the launcher; an error on the way is written as JSON, and thrown on. */
 export async function reportingTo(output: number, action: () => Promise<number>): Promise<number> {
   try {
     return await action();
   } catch (thrown) {
     const error = asSystemError(thrown);
-    writeAll(output, encodeBytes(formatOutcome(error instanceof Error ? error : new Error(String(error)))));
+    writeOutcome(output, error instanceof Error ? error : new Error(String(error)));
     throw error;
   }
 }

@@ -101,6 +101,7 @@ function launcherImage(
   const become: Successor = {
     executableFd,
     outputFd,
+    errorFd: outputFd === undefined ? undefined : errorsAbove(outputFd),
     argv: (report, output) => explainArguments(self, report, output),
   };
   const account = outputFd !== undefined || state !== undefined;
@@ -108,4 +109,10 @@ function launcherImage(
   const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, state, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
+}
+
+/** A copy of standard error above a descriptor, so that the program has neither; undefined when it is closed. */
+function errorsAbove(descriptor: number): number | undefined {
+  const copy = rawCall("fcntl", 2, c.F_DUPFD, descriptor);
+  return copy < 0 ? undefined : copy;
 }

@@ -66,6 +66,8 @@ export interface State {
 export interface Successor {
   readonly executableFd: number;
   readonly outputFd: number | undefined;
+  /** The caller's standard error, if there was one, to say when that could not be written. */
+  readonly errorFd?: number | undefined;
   readonly argv: (reportFd: number, outputFd: number | undefined) => readonly string[];
 }
 
@@ -288,6 +290,7 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   const numbers = [
     ...[reporting.reportFd, successor?.executableFd, successor?.outputFd],
     ...[state?.directoryFd, state?.fd], // the lock on the latter is held as long as it is open
+    successor?.errorFd,
   ];
   const fixed = numbers.map((number) => {
     if (number === undefined) return undefined;
@@ -299,15 +302,16 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   keepOnly(asm, [...kept, account.read, ...cells]);
   const now = fixed.map((cell) => (cell === undefined ? undefined : KEPT_FROM + kept.indexOf(cell)));
   const [reportFd = 0, executableFd = 0, outputFd] = now;
-  const directory = fixed[3];
+  const [directory, errors] = [fixed[3], fixed[5]];
   return {
     finish: () => {
       closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
       if (state !== undefined && directory !== undefined) forget(asm, content(directory), state.name);
       if (successor?.outputFd === undefined) return;
-      // The successor finds something on 0, 1 and 2, whatever the caller had there.
+      // The successor finds something on 0, 1 and 2, whatever the caller had there; its standard error is the caller's.
       asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });
       for (const fd of [1, 2]) asm.call("dup3", [0, fd, 0], { onError: "ignore" });
+      if (errors !== undefined) asm.call("dup3", [content(errors), 2, 0], { onError: "ignore" });
       asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
       become(asm, { ...successor, executableFd, outputFd }, reportFd);
     },

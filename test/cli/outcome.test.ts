@@ -113,6 +113,36 @@ eachCaller("outcome", (bench) => {
     });
   });
 
+  test.each([
+    ["exit 0", 0],
+    ["exit 7", 7],
+    ["kill -9 $$", 137],
+  ])("what cannot be written is said in one line, after %s", async (script, status) => {
+    const shell = ["/bin/busybox", "sh", "-c", `echo ran; ${script}`];
+    const result = await bench.hutch(["run", "--json", "/dev/full", ...BUSYBOX, "scratch", ...shell]);
+    expect(result.stdout).toBe("ran\n");
+    expect(result.stderr).toMatch(
+      new RegExp(
+        `^hutch run: the outcome is not written: write to descriptor \\d+: ENOSPC [^\\n]* \\(from --json\\); hint: the program's exit status was ${status}\\n$`,
+      ),
+    );
+    expect(result.code).toBe(125);
+  });
+
+  test("what cannot be written hides no failure, and without standard error the exit code tells", async () => {
+    const full = ["run", "--json", "/dev/full", ...BUSYBOX];
+    const missing = await bench.hutch([...full, "scratch", "nothing-there"]);
+    expect(missing.stderr).toMatch(
+      /^hutch run: nothing-there: command not found; and the outcome is not .*ENOSPC.*\n$/,
+    );
+    expect(missing.code).toBe(127);
+    const refused = await bench.hutch([...full, "-v", "/nothing-there:/x", "scratch", "/bin/busybox"]);
+    expect(refused.stderr).toMatch(/^hutch run: \/nothing-there does not exist; and the outcome is not .*ENOSPC.*\n$/);
+    expect(refused.code).toBe(125);
+    const silent = `"$HUTCH" run --json /dev/full ${BUSYBOX.join(" ")} scratch /bin/busybox true 2>&-; echo $?`;
+    expect(await bench.shell(silent)).toMatchObject({ stdout: "125\n", stderr: "" });
+  });
+
   test("a bad word is refused before anything starts", async () => {
     const refused = async (word: string) =>
       (await bench.hutch(["run", "--json", word, ...BUSYBOX, "scratch", "/bin/busybox", "echo", "ran"])).stderr;

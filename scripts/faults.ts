@@ -5,7 +5,9 @@
  * test/launch/faults.test.ts's. `npm test` has a part of it.
  *
  * After each fault either all is as it was without (what the program shows of its sandbox included), or one line on
- * stderr names the error and the exit code is the command's for a failure. Nothing is left behind either way.
+ * stderr names the error and the exit code is the command's for a failure. Either way, and when hutch is killed, nothing is
+ * left: no file of TMPDIR, the store, the state directory or what the command line names, no mount, cgroup, shared memory
+ * or process, once whoever removes it has ended. What `--keep` names is not there or whole.
  */
 
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -124,7 +126,7 @@ function alive(pid: number): boolean {
 async function nobodyLeft(known: readonly number[]): Promise<boolean> {
   for (let times = 0; times < 400; times++) {
     if (living().every((pid) => known.includes(pid))) return true;
-    await Bun.sleep(5);
+    await Bun.sleep(times < 100 ? 5 : 30);
   }
   return false;
 }
@@ -225,38 +227,43 @@ async function startBeside({ beside, env }: FaultCase, by: readonly string[]): P
 }
 
 /** Remove a rescued copy that the error names and that is there. */
-function rescued({ rescues }: FaultCase, { stderr }: Seen): boolean {
+function rescued({ rescues }: FaultCase, { stderr }: Seen): void {
   const [, directory] = /your changes are in (\S*\/hutch-rescued-[-\w]+)\/build/.exec(stderr) ?? [];
-  if (rescues !== true || directory === undefined || !existsSync(`${directory}/build`)) return false;
+  if (rescues !== true || directory === undefined || !existsSync(`${directory}/build`)) return;
   rmSync(directory, { recursive: true });
-  return true;
 }
 
-/** Run what removes what a killed hutch has left. */
-async function after({ next, env, around = [] }: FaultCase, by: readonly string[]): Promise<void> {
-  if (next === undefined) return;
-  await Bun.spawn([...around, ...by, ...next], {
-    stdio: ["ignore", "ignore", "ignore"],
-    env: { ...process.env, ...env },
-  }).exited;
+/** Names that tell of hutch in shared memory and among the cgroups where a cgroup of a sandbox would be. */
+function ownNames(): readonly string[] {
+  const cgroups = readFileSync("/proc/self/cgroup", "latin1").matchAll(/^\d+:([^:]*):(.*)$/gm);
+  const places = [...cgroups].map(([, controllers = "", path = ""]) => `/sys/fs/cgroup/${controllers}${path}`);
+  return ["/dev/shm", ...places].flatMap((place) => {
+    const names = existsSync(place) ? readdirSync(place) : [];
+    return names.filter((name) => /hutch(?!-test|-fuzz)/.test(name)).map((name) => `${place}/${name}`);
+  });
 }
 
-/** What was not there before a case's faults. */
-function watch({ folders }: FaultCase): { readonly left: () => Promise<string> } {
+/** What was not there before a case's faults. Whoever is about to remove something is waited for. */
+function watch({ folders, fresh, makes }: FaultCase): { readonly left: (seen: Seen) => Promise<string> } {
   const known = living();
-  const before = { mounts: mounts(), trees: folders.map(tree) };
+  const all = () => [...folders.map(tree), ownNames()];
+  const before = { mounts: mounts(), trees: all() };
+  const whole = fresh === undefined ? [] : tree(fresh);
+  // What the run is to make is judged for itself.
+  const below = (name: string) => [fresh, makes].some((path) => path?.endsWith(`/${name.split("/")[0]}`) === true);
   const less = (some: readonly string[], others: readonly string[] = []) =>
-    some.filter((name) => !others.includes(name));
+    some.filter((name) => !others.includes(name) && !below(name));
   return {
-    left: async () => {
+    left: async (seen) => {
       if (!(await nobodyLeft(known))) return " leaves a process";
       if (mounts() !== before.mounts) return " leaves a mount";
-      const trees = folders.map(tree);
+      const trees = all();
       const more = trees.flatMap((names, index) => less(names, before.trees[index]));
-      const gone = before.trees
-        .flatMap((names, index) => less(names, trees[index]))
-        .filter((name) => !name.startsWith("kept"));
-      return more.length + gone.length === 0 ? "" : ` leaves ${more.join(" ")}, removes ${gone.join(" ")}`;
+      const gone = before.trees.flatMap((names, index) => less(names, trees[index]));
+      if (more.length + gone.length > 0) return ` leaves ${more.join(" ")}, removes ${gone.join(" ")}`;
+      if (fresh === undefined || !existsSync(fresh)) return "";
+      if (seen.stdout === "" && seen.code === 137) return ` leaves ${fresh}, although nothing has run`;
+      return tree(fresh).join() === whole.join() ? "" : ` leaves a part of ${fresh}: ${tree(fresh).join(" ")}`;
     },
   };
 }
@@ -275,7 +282,7 @@ export async function sweep(
 ): Promise<Sweep> {
   rawCall("prctl", 36, 1, 0, 0, 0); // PR_SET_CHILD_SUBREAPER: whoever is left becomes ours
   await using _beside = await startBeside(one, by);
-  await after(one, by); // what it makes once and for all is there before
+  // What it makes once and for all is there before.
   const [plain, again] = [await once(one, by, log), await once(one, by, log)];
   const watched = watch(one); // what `fresh` names is there now, and may be
 
@@ -292,22 +299,14 @@ export async function sweep(
       const hit = ownCalls(seen.trace).some(({ line }) => line.includes("(INJECTED)"));
       const verdict = hit ? judge(one, call, error, plain, seen) : undefined;
       counts[!hit ? "missed" : verdict === "as it was" ? "tolerated" : "failed"] += 1;
-      let left = await watched.left();
-      if (left !== "" && verdict === undefined && hit) {
-        await after(one, by); // said, and no more could be done
-        left = await watched.left();
-      }
-      if (rescued(one, seen)) left = await watched.left();
+      rescued(one, seen);
+      const left = await watched.left(seen);
       if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
       if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
     }
     const seen = await once(one, by, log, `${call.name}:signal=KILL:when=${call.nth}`);
     counts[seen.code === 137 ? "killed" : "missed"] += 1;
-    let left = await watched.left();
-    if (left !== "" && one.next !== undefined) {
-      await after(one, by);
-      left = await watched.left();
-    }
+    const left = await watched.left(seen);
     if (left !== "") tell("SIGKILL", left);
     if (seen.made !== "" && seen.made !== plain.made) tell("SIGKILL", `makes a part: ${seen.made}`);
   }
@@ -327,12 +326,8 @@ if (import.meta.main) {
   let wrong = 0;
   for (const caller of place.callers) {
     for (const one of caller.cases.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
-      const found = await sweep(
-        one,
-        caller.by,
-        join(caller.folder, "trace"),
-        (index) => index % (one.every ?? 1) === 0,
-      );
+      const chosen = (index: number) => index % (one.every ?? 1) === 0;
+      const found = await sweep(one, caller.by, join(caller.folder, "trace"), chosen);
       wrong += found.wrong.length;
       console.log(formatSweep(`${one.name}, as ${caller.name}`, found));
     }

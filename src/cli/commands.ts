@@ -117,6 +117,12 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     failures: "plain",
     load: async () => (await import("./guarded-directory.ts")).removeSessions,
   },
+  "remove-name": {
+    summary: "remove the name of a sandbox whose launcher was killed",
+    hidden: true,
+    failures: "plain",
+    load: async () => (await import("./running.ts")).removeName,
+  },
   ps: {
     summary: "list running sandboxes that have a name",
     failures: "plain",

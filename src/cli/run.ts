@@ -88,11 +88,16 @@ async function help(name: string, description: string, argv: readonly string[], 
 }
 
 /** With `--name` the sandbox is listed, which costs a file; without, nothing of it is anywhere. */
-async function enlisted({ parsed }: RunRequest, made: Plan, stopSignal: string): Promise<State | undefined> {
+async function enlisted(
+  { parsed }: RunRequest,
+  made: Plan,
+  stopSignal: string,
+  self: Self,
+): Promise<State | undefined> {
   const name = last(parsed, "name");
   if (name === undefined) return undefined;
   const { enlist } = await import("./running.ts");
-  return enlist(name.value, name.words, made, stopSignal);
+  return enlist(name.value, name.words, made, stopSignal, self);
 }
 
 /** `hutch run`; `shown` is its root where that has been opened already. */
@@ -102,7 +107,7 @@ export async function runWith(argv: readonly string[], self: Self, shown?: Shown
   const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
   const begin = async (outputFd?: number) => {
     const { spec, held, stopSignal } = await runSpec(request, shown);
-    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made, stopSignal));
+    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made, stopSignal, self));
   };
   if (!has(request.parsed, "json")) return begin();
   const { openOutput, reportingTo } = await import("./json-output.ts");

@@ -1,6 +1,8 @@
 /** Named sandboxes: `hutch run --name`, and what `ps`, `exec` and `kill` share. */
 
 import { HutchError } from "../errors.ts";
+import type { Self } from "../launch/become.ts";
+import { startRemover } from "../launch/remover.ts";
 import type { State } from "../launch/supervise.ts";
 import { call, rawCall } from "../libc/call.ts";
 import { F_DUPFD } from "../libc/constants.ts";
@@ -17,13 +19,18 @@ import {
 import { decodeEntry, encodeEntry, joinSteps, type RunningEntry } from "../running/entry.ts";
 import { openLauncher, ownStartTime } from "../running/join.ts";
 import type { Plan } from "../step.ts";
+import type { Command } from "./command.ts";
 
 const path = (): string => directoryPath(process.env["XDG_RUNTIME_DIR"]);
 
-/** List this process, which is about to become the launcher of a plan, under a name. @throws UsageError when taken */
-export function enlist(name: string, from: string, plan: Plan, stopSignal: string): State {
+/**
+ * List this process, which is about to become the launcher of a plan, under a name; a remover takes that away when the
+ * launcher is killed. @throws UsageError when taken
+ */
+export function enlist(name: string, from: string, plan: Plan, stopSignal: string, self: Self): State {
   checkName(name, from);
   const directory = openDirectory(path(), true) as Directory;
+  startRemover([`${directory.path}/${name}`], self, ["remove-name", directory.path, name]);
   const exec = plan.steps.find(({ op }) => op === "exec");
   const content = encodeEntry({
     name,
@@ -39,6 +46,24 @@ export function enlist(name: string, from: string, plan: Plan, stopSignal: strin
   const fd = makeEntry(directory, name, content, from);
   return { fd, directoryFd, name };
 }
+
+const PATIENCE_MS = 2000;
+const PAUSE_MS = 20;
+
+/**
+ * `hutch remove-name DIRECTORY NAME`: what the remover becomes when a launcher was killed. Its sandbox, which has the
+ * entry's lock until it executes its program, may live for a moment; another one of the same name is left in peace.
+ */
+export const removeName: Command = {
+  main: async ([place, name]) => {
+    const directory = place === undefined ? undefined : openDirectory(place, false);
+    if (directory === undefined || name === undefined) return 0;
+    const start = performance.now();
+    while (readEntry(directory, name) !== undefined && performance.now() - start < PATIENCE_MS)
+      await Bun.sleep(PAUSE_MS);
+    return 0;
+  },
+};
 
 /** All sandboxes that are running; what is left of others is cleared away. */
 export function runningEntries(): readonly RunningEntry[] {

@@ -51,15 +51,15 @@ export const selftest: Command = {
     const parsed = parseOptions(OPTIONS, argv);
     if (parsed.options.has("help")) {
       const { commandUsage } = await import("./usage.ts");
-      print(await commandUsage("hutch selftest", "Try attacks from inside a sandbox", "", OPTIONS));
+      print(await commandUsage("hutch selftest", "Try attacks from inside a sandbox", "[NUMBER…]", OPTIONS));
       return 0;
     }
-    if (parsed.operands[0] !== undefined) throw new UsageError(`unexpected ${JSON.stringify(parsed.operands[0])}`);
+    const attacks = chooseAttacks(parsed.operands);
     const format = oneOf(parsed, "format", ["text", "json"], "text");
     const passed = Object.keys(PASSED).flatMap((name) =>
       all(parsed, name).flatMap(({ value }) => (value === "" ? [`--${name}`] : [`--${name}`, value])),
     );
-    const findings = await tryAll(passed);
+    const findings = await tryAll(attacks, passed);
     const machine = {
       kernel: (readText("/proc/sys/kernel/osrelease") ?? "").trim(),
       arch: ARCH,
@@ -73,6 +73,20 @@ export const selftest: Command = {
     return failed === 0 ? 0 : 1;
   },
 };
+
+/** The attacks of these numbers, or all. @throws UsageError for one that there is not */
+function chooseAttacks(numbers: readonly string[]): readonly Attack[] {
+  const known = [...FILE_ATTACKS, ...KERNEL_ATTACKS];
+  for (const wanted of numbers) {
+    if (!known.some(({ number }) => number === wanted))
+      throw new UsageError(`there is no attack ${JSON.stringify(wanted)}`, {
+        hint: "hutch selftest lists their numbers",
+      });
+  }
+  return known.filter(
+    ({ arch, number }) => (arch === undefined || arch === ARCH) && (numbers.length === 0 || numbers.includes(number)),
+  );
+}
 
 const landlockVersion = () => Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION));
 
@@ -96,10 +110,10 @@ function formatFindings(
 }
 
 /**
- * Plant the bait, run every attack in a sandbox of its own, take everything away again: what `hutch run` with these
+ * Plant the bait, run these attacks, each in a sandbox of its own, take everything away again: what `hutch run` with these
  * options would do, without a file or a process that is still there when this one is killed.
  */
-async function tryAll(options: readonly string[]): Promise<readonly Finding[]> {
+async function tryAll(waiting: readonly Attack[], options: readonly string[]): Promise<readonly Finding[]> {
   const bound = `type=bind,source=${findWorkspace()},target=${BOUND},readonly`;
   const { spec } = await runSpec(parseRun([...options, "--mount", bound, "scratch", "--", ATTACK]));
   const host = factsFor(spec);
@@ -111,7 +125,6 @@ async function tryAll(options: readonly string[]): Promise<readonly Finding[]> {
   try {
     const bait: Bait = { descriptor: BAIT_DESCRIPTOR, abstractName, port: tcp.port };
     const landlock = landlockVersion();
-    const waiting = [...FILE_ATTACKS, ...KERNEL_ATTACKS].filter(({ arch }) => arch === undefined || arch === ARCH);
     const findings: Finding[] = [];
     const next = async (): Promise<void> => {
       for (;;) {

@@ -1,7 +1,7 @@
 /** Findings about whole sandboxes, and what root needs for them. */
 
 import { tmpdir } from "node:os";
-import type { HutchError } from "../errors.ts";
+import { type HutchError, UsageError } from "../errors.ts";
 import { pathStatus, readText } from "../libc/files.ts";
 import type { HostPath, Root } from "../spec.ts";
 import type { Finding } from "./finding.ts";
@@ -26,6 +26,8 @@ export async function runFindings({ executor, first }: Tests): Promise<readonly 
     if (error === undefined)
       return [finding("scratch", "an empty root", scratch), finding("directory", path, undefined)];
     refusal ??= error;
+    const ofDirectory = error.step !== undefined || error instanceof UsageError;
+    if (!ofDirectory) break; // it would be the same elsewhere
   }
   return [finding("scratch", "an empty root", scratch), finding("directory", "", refusal)];
 }

@@ -93,6 +93,17 @@ eachCaller("hutch selftest", ({ hutch, caller }) => {
     expect(names.filter((name) => !/TCP service|metadata/.test(name))).toEqual([]);
   });
 
+  test("some of them alone", async () => {
+    const { attacks, code } = await report("B33", "B12");
+    expect(attacks.map(({ number, held }) => [number, held])).toEqual([
+      ["B12", true],
+      ["B33", true],
+      ["B33", true],
+      ["B33", true],
+    ]);
+    expect(code).toBe(0);
+  });
+
   test("text for people: a line for each, and the sum last", async () => {
     const { stdout, code } = await hutch(["selftest", "--security", "strict"]);
     expect(stdout).toMatch(/^Linux \S+ \S+, uid \d+, landlock \d+, options: --security strict\n/);
@@ -102,7 +113,8 @@ eachCaller("hutch selftest", ({ hutch, caller }) => {
   });
 
   test.each([
-    [["scratch"], 'unexpected "scratch"'],
+    [["scratch"], 'there is no attack "scratch"'],
+    [["B12", "B1"], 'there is no attack "B1"'],
     [["--format", "xml"], "--format must be text or json"],
     [["--volume", "/:/"], "unknown option --volume"],
   ])("%j is refused", async (options, message) => {

@@ -201,7 +201,9 @@ function judge(
   const named = seen.stderr.includes(error) || seen.stderr.includes(words);
   if (seen.stderr.includes("internal error") || !named) return `message: ${seen.stderr}`;
   if (one.json === undefined || inJson || unknowing) return undefined;
-  return /^(openat\(.*json|fcntl|write\(\d+, "\{\\"schema)/.test(line) ? undefined : `no error in the JSON: ${seen.json}`;
+  return /^(openat\(.*json|fcntl|write\(\d+, "\{\\"schema)/.test(line)
+    ? undefined
+    : `no error in the JSON: ${seen.json}`;
 }
 
 function difference(is: string, was: string): string {

@@ -15,8 +15,11 @@ afterAll(() => place[Symbol.dispose]());
 
 /** Calls whose failures have been taken for something else, or have left something; and every twentieth. */
 const ALWAYS =
-  /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm|getcwd/;
-const CASES = ["name", "json", "not-found", "disk", "terminal", "ranges", "nix-patch", "nix-exact"];
+  /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm|getcwd|execve|mkdir|rename|rmdir/;
+const CASES = [
+  ...["name", "json", "not-found", "disk", "terminal", "ranges", "nix-keep", "nix-patch", "nix-exact"],
+  ...["doctor", "selftest-some"],
+];
 
 describe.each(place.callers)("a fault, as $name", ({ by, folder, cases }) => {
   test.each(cases.filter(({ name }) => CASES.includes(name)))("$name", async (one) => {

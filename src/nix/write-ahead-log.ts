@@ -56,7 +56,10 @@ function committedFrames(log: Uint8Array): { readonly frames: readonly Frame[]; 
 export function withLog(database: Uint8Array, log: Uint8Array): Uint8Array {
   const { frames, pageSize } = committedFrames(log);
   const pages = frames.at(-1)?.commit;
-  const image = new Uint8Array(pages === undefined ? database.length : pages * pageSize);
+  const size = pages === undefined ? database.length : pages * pageSize;
+  if (size > database.length + log.length)
+    throw new HutchError("the write-ahead log tells of many more pages than there are");
+  const image = new Uint8Array(size);
   image.set(database.subarray(0, image.length));
   for (const { page, content } of frames) {
     if (page > 0 && page * pageSize <= image.length) image.set(content, (page - 1) * pageSize);

@@ -57,6 +57,37 @@ test.each([512, 4096, 65_536])("every committed transaction counts, with pages o
   expect(readdirSync(folder)).toContain("live-wal");
 });
 
+/** A log of one frame whose checksums are right (https://www.sqlite.org/fileformat2.html#checksum_algorithm). */
+function forged(page: number, commit: number): Uint8Array {
+  const log = new Uint8Array(32 + 24 + 512);
+  const view = new DataView(log.buffer);
+  let [a, b] = [0, 0];
+  const sum = (from: number, to: number) => {
+    for (let at = from; at < to; at += 8) {
+      a = (a + view.getUint32(at) + b) >>> 0;
+      b = (b + view.getUint32(at + 4) + a) >>> 0;
+    }
+  };
+  const put = (at: number, ...words: readonly number[]) => words.forEach((word, i) => view.setUint32(at + 4 * i, word));
+  put(0, 0x377f0683, 3_007_000, 512, 0, 7, 9);
+  sum(0, 24);
+  put(24, a, b);
+  put(32, page, commit, 7, 9);
+  sum(32, 40);
+  sum(56, 568);
+  put(48, a, b);
+  return log;
+}
+
+test("numbers of pages that cannot be are refused, or pass over nothing", () => {
+  const main = new Uint8Array(512).fill(5);
+  expect(withLog(main, forged(1, 1))).toEqual(new Uint8Array(512).fill(1, 18, 20));
+  expect(() => withLog(main, forged(1, 0xffffffff))).toThrow("many more pages than there are");
+  for (const page of [0, 2, 0xffffffff]) {
+    expect(withLog(main, forged(page, 1))).toEqual(new Uint8Array(512).fill(5).fill(1, 18, 20));
+  }
+});
+
 test("an empty log changes nothing, and one of another form is refused", () => {
   const database = new Database(":memory:");
   database.run("create table t (a integer primary key)");

@@ -117,30 +117,28 @@ async function tryAll(waiting: readonly Attack[], options: readonly string[]): P
   const bound = `type=bind,source=${findWorkspace()},target=${BOUND},readonly`;
   const { spec } = await runSpec(parseRun([...options, "--mount", bound, "scratch", "--", ATTACK]));
   const host = factsFor(spec);
+  using planted = new DisposableStack(); // what listens would keep an error from ending this process
+  const baitFile = openSync("/", "r");
+  planted.defer(() => closeSync(baitFile));
   const abstractName = `hutch-selftest-${process.pid}`;
   const socket = { data: () => {} };
   const abstract = Bun.listen({ unix: `\0${abstractName}`, socket });
+  planted.defer(() => abstract.stop(true));
   const tcp = Bun.listen({ hostname: "127.0.0.1", port: 0, socket });
-  const baitFile = openSync("/", "r");
-  try {
-    const bait: Bait = { descriptor: BAIT_DESCRIPTOR, abstractName, port: tcp.port };
-    const landlock = landlockVersion();
-    const findings: Finding[] = [];
-    const next = async (): Promise<void> => {
-      for (;;) {
-        const index = waiting.length - 1 < findings.length ? -1 : findings.push(PENDING) - 1;
-        const attack = waiting[index];
-        if (attack === undefined) return;
-        findings[index] = await tryOne(attack, { spec, host, bait, baitFile, landlock });
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, next));
-    return findings;
-  } finally {
-    closeSync(baitFile);
-    abstract.stop(true);
-    tcp.stop(true);
-  }
+  planted.defer(() => tcp.stop(true));
+  const bait: Bait = { descriptor: BAIT_DESCRIPTOR, abstractName, port: tcp.port };
+  const landlock = landlockVersion();
+  const findings: Finding[] = [];
+  const next = async (): Promise<void> => {
+    for (;;) {
+      const index = waiting.length - 1 < findings.length ? -1 : findings.push(PENDING) - 1;
+      const attack = waiting[index];
+      if (attack === undefined) return;
+      findings[index] = await tryOne(attack, { spec, host, bait, baitFile, landlock });
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, next));
+  return findings;
 }
 
 const PENDING: Finding = { number: "", name: "", expected: [], seen: "", held: false };

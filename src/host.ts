@@ -90,7 +90,7 @@ export function parseRelease(release: string): number {
 }
 
 /** Landlock's ABI; 0 where the kernel has none or it is not enabled (landlock(7): ENOSYS, ENOTSUP). @throws SystemError */
-function landlockVersion(): number {
+export function landlockVersion(): number {
   const version = rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION);
   if (version >= 0) return version;
   // A sandbox in a sandbox whose filter refuses what it does not know: EPERM.

@@ -5,10 +5,9 @@ import type { ArgsDef } from "citty";
 import { decodeBytes } from "../bytes.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import type { HostFacts } from "../facts.ts";
-import { findWorkspace } from "../host.ts";
+import { findWorkspace, landlockVersion } from "../host.ts";
 import { type Running, spawn } from "../launch/spawn.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
-import { LANDLOCK_CREATE_RULESET_VERSION } from "../libc/constants.ts";
 import { readText } from "../libc/files.ts";
 import { plan } from "../plan.ts";
 import { type Attack, attackProgram, type Bait, BOUND, outcomeOf } from "../selftest/attempt.ts";
@@ -87,8 +86,6 @@ function chooseAttacks(numbers: readonly string[]): readonly Attack[] {
     ({ arch, number }) => (arch === undefined || arch === ARCH) && (numbers.length === 0 || numbers.includes(number)),
   );
 }
-
-const landlockVersion = () => Math.max(0, rawCall("landlock_create_ruleset", null, 0, LANDLOCK_CREATE_RULESET_VERSION));
 
 function formatFindings(
   machine: { kernel: string; arch: string; uid: number; landlock: number; options: readonly string[] },

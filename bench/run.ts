@@ -4,9 +4,10 @@
  * What counts is the ratio to a neighbour in the same run: times alone say more about the machine than about us.
  */
 
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeInPieces } from "../scripts/executable.ts";
 import { mustRun, ROOT } from "../scripts/run.ts";
 import { benchCases, type Case, imageRunCase, type Side } from "./cases.ts";
 import { compareCopies, COPY_CASE } from "./copy.ts";
@@ -83,8 +84,7 @@ const folder = mkdtempSync(join(tmpdir(), "hutch-bench-"));
 try {
   chmodSync(folder, 0o755);
   const hutch = join(folder, "hutch");
-  copyFileSync(built, hutch);
-  chmodSync(hutch, 0o755);
+  await writeInPieces(hutch, readFileSync(built), 0o755); // as it lies where the build has written it
   let complete = true;
   for (const item of benchCases(hutch, process.getuid?.() === 0)) {
     if (item.name.includes(wanted)) complete = (await runCase(item, folder)) && complete;

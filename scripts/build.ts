@@ -4,9 +4,10 @@
  * Builds are made aside and renamed into place, so that two at once, or a test run during a build, see whole files.
  */
 
-import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
+import { alignSegments, writeInPieces } from "./executable.ts";
 import { mustRun, ROOT } from "./run.ts";
 
 /** The other names of the executable: main.ts picks the command by the name it is called by. */
@@ -83,28 +84,12 @@ async function buildExecutable(aside: string, dist: string): Promise<void> {
       jitPolicy: 32,
     },
   });
-  await rewrite(outfile);
-  await rename(outfile, join(dist, "hutch"));
+  const laidOut = join(aside, "laid-out");
+  await writeInPieces(laidOut, alignSegments(await readFile(outfile)), 0o755);
+  await rename(laidOut, join(dist, "hutch"));
   for (const name of APPLETS) {
     await symlink("hutch", join(aside, name));
     await rename(join(aside, name), join(dist, name));
-  }
-}
-
-/**
- * Write a file anew in pieces of 16 MiB. The page cache then holds it in large folios, which a start maps at fewer page
- * faults: measured against pieces of 4 KiB, a tenth of a start.
- */
-async function rewrite(path: string): Promise<void> {
-  const bytes = await readFile(path);
-  const { mode } = await stat(path);
-  await rm(path);
-  const file = await open(path, "wx", mode);
-  try {
-    for (let at = 0; at < bytes.length;)
-      at += (await file.write(bytes, at, Math.min(16 << 20, bytes.length - at))).bytesWritten;
-  } finally {
-    await file.close();
   }
 }
 

@@ -14,12 +14,17 @@ const SHORT = 256;
 
 /** Decode bytes to a string; what is not UTF-8 becomes U+DC80 + (byte - 0x80). Never throws. */
 export function decodeBytes(bytes: Uint8Array): string {
-  if (bytes.length <= SHORT && isAscii(bytes)) return String.fromCharCode(...bytes);
+  if (bytes.length <= SHORT && isAscii(bytes)) return asciiText(bytes);
   try {
     return decoder().decode(bytes);
   } catch {
     return decodeLossless(bytes);
   }
+}
+
+/** Without an array of the characters, which a spread would make first. */
+function asciiText(bytes: Uint8Array): string {
+  return String.fromCharCode.apply(undefined, bytes as unknown as number[]);
 }
 
 function decoder(): TextDecoder {

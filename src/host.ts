@@ -112,9 +112,9 @@ function inInitialUserNamespace(): boolean {
   const map = readFile("/proc/self/uid_map");
   // Never guessed: a root that is taken for an ordinary user would give its own id to the program.
   if (typeof map === "number") throw systemError("read /proc/self/uid_map", -map, { hint: "hutch needs /proc" });
-  const fields = decodeBytes(map)
-    .split(" ")
-    .filter((field) => field !== "");
+  const text = decodeBytes(map);
+  if (text === "         0          0 4294967295\n") return true; // as it is printed by every kernel yet
+  const fields = text.split(" ").filter((field) => field !== "");
   return fields.length === 3 && fields[0] === "0" && fields[1] === "0" && fields[2] === "4294967295\n";
 }
 
@@ -166,12 +166,17 @@ function callerNofile(): { soft: number; hard: number } {
 
 /** Mount points strictly below each directory, from /proc/self/mountinfo (proc_pid_mountinfo(5)). */
 function mountsBelow(directories: readonly string[]): ReadonlyMap<string, readonly string[]> {
-  const points = (readText("/proc/self/mountinfo") ?? "").split("\n").flatMap((line) => {
-    const point = line.split(" ")[4];
-    return point === undefined
-      ? []
-      : [point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))];
-  });
+  const points: string[] = [];
+  for (const line of (readText("/proc/self/mountinfo") ?? "").split("\n")) {
+    let start = 0;
+    for (let field = 1; field < 5; field++) start = line.indexOf(" ", start) + 1;
+    const point = line.slice(start, line.indexOf(" ", start));
+    points.push(
+      point.includes("\\")
+        ? point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+        : point,
+    );
+  }
   return new Map(
     directories.map((directory) => {
       const real = realPath(directory) ?? directory;

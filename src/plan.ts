@@ -1,14 +1,15 @@
 /**
  * plan(): Spec and HostFacts → the ordered steps of a sandbox. Pure: the order is data, and stands here.
  *
- * launcher  1. hold the id maps in a namespace of their own           (ranges only)
- *           2. clone the sources, as the host's root, and stage them   (root only: so read-only is locked inside)
- *           3. enter the user namespace; clone all others
- * sandbox   4. time offsets, ids
- *           5. mounts private; clone the sources; assemble the root; attach everything in order
- *           6. names, loopback; no more user namespaces; mask /proc; pivot
- *           7. die with the launcher
- * program   8. limits, ids, capabilities, directory, no_new_privs, descriptors, landlock, filter, execve
+ * launcher  1. leave the host's mounts                                (root only)
+ *           2. hold the id maps in a namespace of their own           (ranges only)
+ *           3. clone the sources, as the host's root, and stage them   (root only: so read-only is locked inside)
+ *           4. clone all other namespaces, from within the first
+ * sandbox   5. time offsets, ids
+ *           6. mounts private; clone the sources; assemble the root; attach everything in order
+ *           7. names, loopback; no more user namespaces; mask /proc; pivot
+ *           8. die with the launcher
+ * program   9. limits, ids, capabilities, directory, no_new_privs, descriptors, landlock, filter, execve
  */
 
 import type { HostFacts } from "./facts.ts";
@@ -37,13 +38,14 @@ export function plan(spec: Spec, host: HostFacts): Plan {
   if (spec.startAs !== undefined && host.root) add("launcher", words["idMap"], [{ op: "become", ...spec.startAs }]);
   else if (ids.kind === "self" && host.root && host.groups.length > 0)
     add("launcher", undefined, [{ op: "drop-groups" }]);
+  if (staged !== undefined) add("launcher", undefined, [{ op: "leave-mounts" }]);
   add("launcher", words["idMap"], holdIds(ids, host));
   if (staged !== undefined) {
-    add("launcher", undefined, [{ op: "leave-mounts" }]);
-    add("launcher", undefined, openSources(from));
+    // What shows owners as they are comes first: meanwhile the namespace that translates the others comes up.
+    const [plain, translated] = [from.filter(({ idmapped }) => !idmapped), from.filter(({ idmapped }) => idmapped)];
+    add("launcher", undefined, openSources([...plain, ...translated]));
     add("launcher", undefined, [{ op: "stage", directory: staged, trees: from }]);
-  }
-  if (ids.kind === "held") add("launcher", undefined, [{ op: "enter-ids" }]);
+  } else if (ids.kind === "held") add("launcher", undefined, [{ op: "enter-ids" }]);
   const cloned = spec.namespaces.filter((name) => name !== "time" && !(name === "user" && ids.kind === "held"));
   add("launcher", words["namespaces"], [{ op: "clone", namespaces: cloned }]);
 

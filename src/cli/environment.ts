@@ -59,9 +59,9 @@ export function runEnvironment(
   const files = all(parsed, "env-file").flatMap(({ value, words }) => parseEnvFile(readEnvFile(value, words), words));
   const given = [...files, ...all(parsed, "env")];
   const caller = terminal || given.some(({ value }) => !value.includes("=")) ? ownEnvironment() : [];
-  const term = caller.find((entry) => entry.startsWith("TERM="));
-  const base = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`, ...(terminal ? [term ?? "TERM=xterm"] : [])];
-  return mergeEnvironment([...base, ...image], given, caller);
+  const own = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`];
+  const base = terminal ? own.concat(caller.find((entry) => entry.startsWith("TERM=")) ?? "TERM=xterm") : own;
+  return image.length + given.length === 0 ? base : mergeEnvironment(base.concat(image), given, caller);
 }
 
 function readEnvFile(path: string, words: string): string {

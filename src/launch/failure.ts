@@ -52,6 +52,10 @@ export function explainFailure(step: Step | undefined, call: string, errno: numb
   if (step.op === "hold-ids" && step.through === "newuidmap" && call === "close") {
     return new HutchError(`${what}: refused`, { step: what, from: step.why, ...(hint === undefined ? {} : { hint }) });
   }
+  if ((step.op === "clone" || (step.op === "open-tree" && step.idmapped)) && call === "close" && name === "EBADF") {
+    const text = `${what}: somebody has killed the process that holds the id maps`;
+    return new HutchError(text, { step: what, from: step.why });
+  }
   return new SystemError(`${what}: ${call}`, errno, name, meaning, {
     step: what,
     from: step.why,

@@ -1,21 +1,150 @@
 /**
- * Id maps of more than the caller's own id. They are written from outside, into a user namespace that a short-lived
- * holder keeps alive until the launcher has opened it. The launcher enters it later: mounts that it makes before belong
- * to the initial user namespace, so that their read-only flag is locked for the sandbox.
+ * Id maps of more than the caller's own id. They are written from outside, into the user namespace of a holder.
+ *
+ * - Started by root, the holder lives in the launcher's memory, descriptors and mount namespace, and makes the sandbox in
+ *   the end, as a child of the launcher's (CLONE_PARENT). The launcher stays in the initial user namespace: mounts that it
+ *   makes before belong to that, so that their read-only flag is locked for the sandbox.
+ * - With newuidmap(1) it is ended as soon as the launcher has opened its namespace, which the launcher enters later.
  */
 
 import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
-import { type Assembler, content } from "./assembler.ts";
+import { type Assembler, at, content, type Label } from "./assembler.ts";
 import { HELD_IDS } from "./lower-mounts.ts";
-import { formatMappings, type Lowering, writeFile } from "./lowering.ts";
-import { field, makePipe, openProcess, SIGINFO, tellName } from "./processes.ts";
-import type { Place } from "./program.ts";
+import { formatMappings, holdCapabilities, type Home, type Lowering, writeFile } from "./lowering.ts";
+import { field, makePipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
+import { FAILURE, type Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
 
 type HoldIds = Extract<Action, { op: "hold-ids" }>;
 
-/** Make the holder, map its ids, open its namespace, end it. */
+/** What the launcher and the holder that makes the sandbox share. */
+export interface Holder {
+  readonly pid: Place;
+  /** The launcher's pid. */
+  readonly launcher: Place;
+  /** Its name below /proc (16 bytes), and whether that is there: {@link AWAITED}, {@link NAMED}, or 0: it has ended. */
+  readonly name: Place;
+  readonly named: Place;
+  /** What it has failed at (16 bytes, as in {@link FAILURE}, which both processes write). */
+  readonly failed: Place;
+  /** Non-zero: make the sandbox. */
+  readonly go: Place;
+  /** Where it starts. */
+  readonly inside: Label;
+}
+
+// When the holder ends, however it does, the kernel writes 0 and wakes who waits (CLONE_CHILD_CLEARTID).
+const AWAITED = 1;
+const NAMED = 2;
+
+/** Make the holder that makes the sandbox. Its own records are written by {@link cloneThroughHolder}. */
+export function makeHolder({ asm }: Lowering): Holder {
+  const holder: Holder = {
+    pid: asm.cell(),
+    launcher: asm.cell(),
+    name: asm.cell(16),
+    named: asm.cell(),
+    failed: asm.cell(16),
+    go: asm.cell(),
+    inside: asm.label(),
+  };
+  // The interpreter needs no stack. It is the kernel that writes the pid: both processes write the call's result.
+  const shared = c.CLONE_VM | c.CLONE_FILES | c.CLONE_PARENT_SETTID | c.CLONE_CHILD_CLEARTID;
+  const { pid, named } = holder;
+  asm.set(named, AWAITED);
+  asm.call("getpid", [], { result: holder.launcher });
+  // Of the last two one is the place to clear and one is not looked at, which of them is the architecture's affair.
+  const args = [c.CLONE_FLAGS.user | shared | c.SIGNALS.SIGCHLD, 0, pid, named, named];
+  asm.call("clone", args, { onZero: holder.inside });
+  return holder;
+}
+
+/** Write its id maps, and open its namespace for mounts that show owners translated. */
+export function mapHolder(l: Lowering, holder: Holder, { uidMappings, gidMappings }: HoldIds): void {
+  const { asm, arch } = l;
+  const { name, named } = holder;
+  const [directory, wait, known, there] = [asm.cell(), asm.label(), asm.label(), asm.label()];
+  asm.place(wait);
+  asm.ifDifferent(content(named), AWAITED, known);
+  asm.call("futex", [named, c.FUTEX_WAIT, AWAITED, 0, 0, 0], { onError: "ignore" }); // EAGAIN: it has just come
+  asm.jump(wait);
+  asm.place(known);
+  asm.ifEqual(content(named), NAMED, there);
+  failAsHolder(asm, holder);
+  asm.place(there);
+  openNamed(asm, arch, name, directory);
+  writeFile(l, content(directory), "uid_map", formatMappings(uidMappings));
+  writeFile(l, content(directory), "gid_map", formatMappings(gidMappings));
+  asm.call("openat", [content(directory), "ns/user", c.O_RDONLY | c.O_CLOEXEC], { result: newTree(l, HELD_IDS) });
+  asm.call("close", [content(directory)]);
+}
+
+/** The holder has ended early: what it failed at is the launcher's failure. */
+function failAsHolder(asm: Assembler, { failed }: Holder): void {
+  const killed = asm.label();
+  asm.ifEqual(content(failed), 0, killed);
+  for (const offset of [0, 8]) asm.set(at(FAILURE, offset), content(at(failed, offset)));
+  if (asm.failure !== undefined) asm.jump(asm.failure);
+  asm.place(killed);
+  asm.call("close", [-1]); // always EBADF: the record that says so
+}
+
+/**
+ * Have the holder clone the sandbox, with `flags` and as `child` of the launcher's, and end. In the sandbox it goes on at
+ * `sandbox`; what the holder failed at is the launcher's failure.
+ */
+export function cloneThroughHolder(asm: Assembler, holder: Holder, flags: number, child: Place, sandbox: Label): void {
+  const { pid, launcher, name, named, failed, go, inside } = holder;
+  const [ended, cloned, none, bound, wait] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.label()];
+  const [failing, leave, parent] = [asm.label(), asm.label(), asm.cell()];
+  const { failure } = asm;
+  asm.set(go, 1);
+  asm.call("futex", [go, c.FUTEX_WAKE, 1, 0, 0, 0]);
+  asm.call("waitid", [c.P_PID, content(pid), 0, c.WEXITED, 0], { next: ended });
+
+  // The holder. It must not outlive a launcher that is killed meanwhile.
+  asm.place(inside);
+  asm.failure = failing;
+  asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
+  asm.call("getppid", [], { result: parent }); // it may have died before that
+  asm.call("sub", [content(parent), content(launcher)], { onZero: bound, next: leave });
+  asm.place(bound);
+  asm.call("readlinkat", [c.AT_FDCWD, "/proc/self", name, 16]);
+  asm.set(named, NAMED);
+  asm.call("futex", [named, c.FUTEX_WAKE, 1, 0, 0, 0]);
+  asm.place(wait);
+  asm.call("futex", [go, c.FUTEX_WAIT, 0, 0, 0, 0], { onError: "ignore" }); // EAGAIN: it has been said already
+  asm.ifEqual(content(go), 0, wait);
+  const made = [flags | c.CLONE_PARENT | c.SIGNALS.SIGCHLD, 0, 0, 0, 0];
+  asm.call("clone", made, { result: child, onZero: sandbox, next: leave });
+  asm.place(failing);
+  for (const offset of [0, 8]) asm.set(at(failed, offset), content(at(FAILURE, offset)));
+  asm.place(leave);
+  asm.call("exit_group", [0], { onError: "ignore" });
+  asm.failure = failure;
+
+  asm.place(ended);
+  asm.ifEqual(content(child), 0, none);
+  asm.ifEqual(content(failed), 0, cloned); // else `child` is -errno
+  asm.place(none);
+  failAsHolder(asm, holder);
+  asm.place(cloned);
+}
+
+/**
+ * Back into the mount namespace and the root directory of before, now that the sandbox has its copy: the one that is left
+ * ends while the sandbox works, and not when the launcher does. Only signals need a privilege from here on.
+ */
+export function goHome(asm: Assembler, { mounts, root }: Home): void {
+  asm.call("setns", [content(mounts), c.CLONE_FLAGS.mount]);
+  asm.call("fchdir", [content(root)]);
+  asm.call("chroot", ["."]);
+  for (const descriptor of [mounts, root]) asm.call("close", [content(descriptor)]);
+  holdCapabilities(asm, ["CAP_KILL"]);
+}
+
+/** Make a holder, have newuidmap(1) map its ids, open its namespace, end it. */
 export function holdIds(l: Lowering, step: HoldIds): void {
   const { asm, arch } = l;
   const pipe = { read: asm.cell(), write: asm.cell() };
@@ -26,13 +155,8 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   asm.call("clone", [c.CLONE_FLAGS.user | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: holder, onZero: inside });
   asm.call("close", [content(pipe.write)]);
   openProcess(asm, arch, pipe.read, name, directory);
-  if (step.through === "launcher") {
-    writeFile(l, content(directory), "uid_map", formatMappings(step.uidMappings));
-    writeFile(l, content(directory), "gid_map", formatMappings(step.gidMappings));
-  } else {
-    runMapper(asm, step.mappers?.uid ?? "newuidmap", name, step.uidMappings);
-    runMapper(asm, step.mappers?.gid ?? "newgidmap", name, step.gidMappings);
-  }
+  runMapper(asm, step.mappers?.uid ?? "newuidmap", name, step.uidMappings);
+  runMapper(asm, step.mappers?.gid ?? "newgidmap", name, step.gidMappings);
   asm.call("openat", [content(directory), "ns/user", c.O_RDONLY | c.O_CLOEXEC], { result: newTree(l, HELD_IDS) });
   asm.call("close", [content(directory)]);
   asm.call("kill", [content(holder), c.SIGNALS.SIGKILL]);

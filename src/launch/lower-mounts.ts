@@ -170,9 +170,14 @@ type MountOp =
 
 /** One entry for each kind of step that is about mounts. */
 export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
-  "leave-mounts": ({ asm }) => {
+  "leave-mounts": (l) => {
+    const { asm } = l;
+    const home = { mounts: asm.cell(), root: asm.cell() };
+    asm.call("openat", [c.AT_FDCWD, "/proc/self/ns/mnt", c.O_RDONLY | c.O_CLOEXEC], { result: home.mounts });
+    asm.call("openat", [c.AT_FDCWD, "/", c.O_PATH | c.O_CLOEXEC], { result: home.root });
     asm.call("unshare", [c.CLONE_FLAGS.mount]);
     asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]);
+    l.home = home;
   },
 
   "private-mounts": ({ asm }) => asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]),
@@ -184,6 +189,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     if (step.device !== undefined) demandDevice(l, tree, step.device);
     if (step.idmapped) {
       // Only the top mount: what is mounted below may be of a kind that cannot be idmapped (proc, sysfs, …).
+      l.mapIds();
       const users = treeOf(l, HELD_IDS);
       const attributes = l.asm.cell(32);
       l.asm.set(attributes, c.MOUNT_ATTR.idmap);

@@ -19,6 +19,7 @@ import {
   forEachString,
   forgive,
   formatMappings,
+  holdCapabilities,
   type Lower,
   type Lowering,
   type PseudoTerminal,
@@ -124,11 +125,7 @@ const LOWER: { readonly [Op in Action["op"]]: Lower<Op> } = {
     asm.place(done);
   },
 
-  capabilities: ({ asm }, { hold }) => {
-    const [low, high] = capabilityWords(hold);
-    const header = words32(0x20080522, 0); // _LINUX_CAPABILITY_VERSION_3, this process
-    asm.call("capset", [header, words32(low, low, 0, high, high, 0)]); // effective, permitted, inheritable
-  },
+  capabilities: ({ asm }, { hold }) => holdCapabilities(asm, hold),
 
   "close-descriptors": ({ asm }, { from }) => asm.call("close_range", [from, -1, c.CLOSE_RANGE_CLOEXEC]),
 

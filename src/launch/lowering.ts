@@ -5,6 +5,7 @@
 import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
+import { capabilityWords } from "../process/capabilities.ts";
 import type { IdMapping, MountAttribute } from "../spec.ts";
 import type { Action, Tree } from "../step.ts";
 import { type Argument, type Assembler, content, type Content, type Label } from "./assembler.ts";
@@ -21,12 +22,22 @@ export interface Lowering {
   readonly alive: Place;
   /** Where to go when the launcher has died. */
   readonly orphaned: Label;
-  /** Write the holder of id maps into the launcher (supervise.ts). */
+  /** The way back into the mount namespace that `leave-mounts` has left. */
+  home: Home | undefined;
   /** The pseudo-terminal of `open-terminal`, when the plan has one. */
   readonly terminal: PseudoTerminal | undefined;
+  /** Write the holder of id maps into the launcher (supervise.ts). */
   readonly holdIds: (step: Extract<Action, { op: "hold-ids" }>) => void;
   readonly enterIds: () => void;
+  /** The id maps are needed now. */
+  readonly mapIds: () => void;
   readonly clone: (flags: number) => void;
+}
+
+/** Descriptors of a mount namespace, and of the caller's root directory in it. */
+export interface Home {
+  readonly mounts: Place;
+  readonly root: Place;
 }
 
 /** Where the two ends of the sandbox's terminal are kept, in each process that has them (terminal.ts). */
@@ -94,6 +105,13 @@ export function writeText(asm: Assembler, file: Place, text: string): void {
   const bytes = encodeBytes(text);
   if (bytes.length > 0) asm.call("write", [content(file), bytes, bytes.length]);
   asm.call("close", [content(file)]);
+}
+
+/** Hold these capabilities and no others, and inherit none over an execve that is not root's. */
+export function holdCapabilities(asm: Assembler, hold: readonly string[]): void {
+  const [low, high] = capabilityWords(hold);
+  const header = words32(0x20080522, 0); // _LINUX_CAPABILITY_VERSION_3, this process
+  asm.call("capset", [header, words32(low, low, 0, high, high, 0)]); // effective, permitted, inheritable
 }
 
 /** Lines of uid_map or gid_map in columns, as the kernel prints them (user_namespaces(7)). */

@@ -27,10 +27,15 @@ export function tellName(asm: Assembler, pipe: Place): void {
 
 /** Receive that name (16 bytes, padded with NUL) and open the directory of the process. */
 export function openProcess(asm: Assembler, arch: Arch, pipe: Place, name: Place, into: Place): void {
-  const proc = asm.cell();
-  const directory = c.O_PATH | c.O_CLOEXEC | c.openFlags[arch].O_DIRECTORY;
   asm.call("read", [content(pipe), name, 16]);
   asm.call("close", [content(pipe)]);
+  openNamed(asm, arch, name, into);
+}
+
+/** Open the directory of a process below /proc by its name there. */
+export function openNamed(asm: Assembler, arch: Arch, name: Place, into: Place): void {
+  const proc = asm.cell();
+  const directory = c.O_PATH | c.O_CLOEXEC | c.openFlags[arch].O_DIRECTORY;
   asm.call("openat", [c.AT_FDCWD, "/proc", directory], { result: proc });
   asm.call("openat", [content(proc), name, directory], { result: into });
   asm.call("close", [content(proc)]);

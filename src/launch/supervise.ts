@@ -23,9 +23,9 @@ import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Content, type Label } from "./assembler.ts";
 import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
-import { enterIds, holdIds } from "./hold-ids.ts";
+import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
-import type { Lowering, PseudoTerminal } from "./lowering.ts";
+import type { Home, Lowering, PseudoTerminal } from "./lowering.ts";
 import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { ACCOUNT_OFFSET } from "./report.ts";
@@ -125,17 +125,30 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     failedInside: asm.label(),
     orphaned: asm.label(),
   };
+  let held: { step: Parameters<Lowering["holdIds"]>[0]; holder: Holder; mapped: boolean } | undefined;
   const lowering: Lowering = {
     asm,
     arch,
     trees: new Map(),
     root: undefined,
+    home: undefined,
     alive: frame.alive.read,
     terminal: frame.terminal,
     orphaned: frame.orphaned,
-    holdIds: (step) => holdIds(lowering, step),
+    holdIds: (step) => {
+      if (step.through === "newuidmap") holdIds(lowering, step);
+      else held = { step, holder: makeHolder(lowering), mapped: false };
+    },
+    mapIds: () => {
+      if (held === undefined || held.mapped) return;
+      mapHolder(lowering, held.holder, held.step);
+      held.mapped = true;
+    },
     enterIds: () => enterIds(lowering),
-    clone: (flags) => cloneSandbox(frame, flags),
+    clone: (flags) => {
+      lowering.mapIds();
+      cloneSandbox(frame, flags, held?.holder, lowering.home);
+    },
   };
 
   prepare(frame);
@@ -178,7 +191,7 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
 }
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
-function cloneSandbox(frame: Frame, flags: number): void {
+function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Home): void {
   const { asm, plan, arch, status, alive, account, stops, joined } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
@@ -192,7 +205,9 @@ function cloneSandbox(frame: Frame, flags: number): void {
   if (account !== undefined) makePipe(asm, account.read, account.write);
   if (stops !== undefined) makeStops(asm, stops);
   if (joined !== undefined) makePipe(asm, joined.read, joined.write);
-  asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
+  if (holder !== undefined) cloneThroughHolder(asm, holder, flags, child, sandbox);
+  else asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
+  if (home !== undefined) goHome(asm, home);
   asm.call("close", [content(status.write)]);
   asm.call("close", [content(alive.read)]);
   if (watch !== undefined) {
@@ -231,6 +246,7 @@ function cloneSandbox(frame: Frame, flags: number): void {
 
   asm.place(sandbox);
   asm.failure = frame.failedInside;
+  if (home !== undefined) for (const descriptor of [home.mounts, home.root]) asm.call("close", [content(descriptor)]);
   asm.call("close", [content(status.read)]);
   asm.call("close", [content(alive.write)]);
   if (watch !== undefined) {

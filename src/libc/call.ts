@@ -47,27 +47,44 @@ export function cString(text: string): Uint8Array {
   return encodeTerminated(text);
 }
 
-function argument(value: Argument | undefined, keep: unknown[]): number | bigint {
+/** What the arguments of the last call point to, lest it be collected meanwhile. Made once: a start makes many calls. */
+const kept: (Uint8Array | BigUint64Array | undefined)[] = [
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+];
+
+function argument(value: Argument | undefined, index: number): number | bigint {
   if (value === undefined || value === null) return 0;
   if (typeof value === "number" || typeof value === "bigint") return value;
   const buffer = typeof value === "string" ? cString(value) : value;
   if (buffer.byteLength === 0) return 0;
-  keep.push(buffer);
+  kept[index] = buffer;
   return ptr(buffer);
 }
 
 /** Make a system call; returns its result, or minus the error number. Never throws for the kernel's sake. */
-export function rawCall(name: SyscallName, ...args: Argument[]): number {
+export function rawCall(
+  name: SyscallName,
+  a?: Argument,
+  b?: Argument,
+  c?: Argument,
+  d?: Argument,
+  e?: Argument,
+  f?: Argument,
+): number {
   libc ??= bind();
-  const keep: unknown[] = [];
   const result = libc.syscall(
     SYSCALLS[name][ARCH],
-    argument(args[0], keep),
-    argument(args[1], keep),
-    argument(args[2], keep),
-    argument(args[3], keep),
-    argument(args[4], keep),
-    argument(args[5], keep),
+    argument(a, 0),
+    argument(b, 1),
+    argument(c, 2),
+    argument(d, 3),
+    argument(e, 4),
+    argument(f, 5),
   );
   if (Number(result) !== -1) return Number(result);
   errnoAddress ??= libc.__errno_location();
@@ -75,9 +92,17 @@ export function rawCall(name: SyscallName, ...args: Argument[]): number {
 }
 
 /** Make a system call; returns its result (a count or descriptor). @throws SystemError naming the call and errno. */
-export function call(name: SyscallName, ...args: Argument[]): number {
-  const result = rawCall(name, ...args);
-  if (result < 0) throw systemError(`${name} ${describe(args)}`.trimEnd(), -result);
+export function call(
+  name: SyscallName,
+  a?: Argument,
+  b?: Argument,
+  c?: Argument,
+  d?: Argument,
+  e?: Argument,
+  f?: Argument,
+): number {
+  const result = rawCall(name, a, b, c, d, e, f);
+  if (result < 0) throw systemError(`${name} ${describe([a, b, c, d, e, f])}`.trimEnd(), -result);
   return result;
 }
 
@@ -101,7 +126,7 @@ export function asSystemError(error: unknown): unknown {
   return systemError(typeof path === "string" ? `${what} ${path}` : what, errno);
 }
 
-function describe(args: Argument[]): string {
+function describe(args: readonly unknown[]): string {
   return args.filter((value) => typeof value === "string").join(" ");
 }
 

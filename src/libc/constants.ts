@@ -49,7 +49,7 @@ export const CLONE_FLAGS = {
   network: 0x40000000,
 } as const;
 
-/** clone(2), without a new namespace: one table of descriptors; the parent waits until the child has ended. */
+/** clone(2), without a new namespace: one memory; one table of descriptors; the parent waits until the child has ended. */
 export const CLONE_VM = 0x100;
 export const CLONE_FILES = 0x400;
 export const CLONE_VFORK = 0x4000;
@@ -149,6 +149,10 @@ export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 export const CLONE_PARENT = 0x8000;
+/** The kernel writes the child's pid, 32 bits, to where the third argument says. */
+export const CLONE_PARENT_SETTID = 0x100000;
+/** When the child ends, the kernel writes 0, 32 bits, to where an argument says, and wakes a futex there. */
+export const CLONE_CHILD_CLEARTID = 0x200000;
 export const STATX_INO = 0x100;
 
 export const F_GETFL = 3;

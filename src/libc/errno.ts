@@ -157,7 +157,37 @@ export function errnoNames(): readonly string[] {
 
 /** The number of an error's name, or undefined when there is no such name. */
 export function errnoNumber(name: string): number | undefined {
-  return tables().numbers.get(name);
+  return expected(name) ?? tables().numbers.get(name);
+}
+
+/** Those that a start may meet and go on: for these no table is made. */
+function expected(name: string): number | undefined {
+  switch (name) {
+    case "EPERM":
+      return 1;
+    case "ENOENT":
+      return 2;
+    case "EIO":
+      return 5;
+    case "EAGAIN":
+      return 11;
+    case "ENOMEM":
+      return 12;
+    case "EACCES":
+      return 13;
+    case "EINVAL":
+      return 22;
+    case "ENFILE":
+      return 23;
+    case "EMFILE":
+      return 24;
+    case "ENOSYS":
+      return 38;
+    case "ENOTSUP":
+      return 95;
+    default:
+      return undefined;
+  }
 }
 
 /** Name and meaning of an error number: `{ name: "EPERM", meaning: "operation not permitted" }`. */

@@ -32,8 +32,15 @@ const STATX_BASIC_STATS = 0x7ff;
 const TROUBLE = ["EIO", "ENOMEM", "ENFILE", "EMFILE"] as const;
 
 /** A call on a path; its result or minus the error number. @throws SystemError for errors of the machine */
-function search(name: "openat" | "statx" | "readlinkat", directory: number, path: string, ...args: Argument[]): number {
-  const result = rawCall(name, directory, path, ...args);
+function search(
+  name: "openat" | "statx" | "readlinkat",
+  directory: number,
+  path: string,
+  first?: Argument,
+  second?: Argument,
+  third?: Argument,
+): number {
+  const result = rawCall(name, directory, path, first, second, third);
   if (result < 0 && TROUBLE.some((error) => isErrno(result, error))) throw systemError(`${name} ${path}`, -result);
   return result;
 }

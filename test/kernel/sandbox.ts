@@ -150,7 +150,8 @@ export async function waitReady(argv: readonly string[]): Promise<Running> {
     if (done) throw new Error(`ended with ${await child.exited}: ${text}${await new Response(child.stderr).text()}`);
     text += value;
   }
-  const [init = -1] = childrenOf(child.pid);
+  // A child that is no sandbox may have made it, and not be waited for yet.
+  const init = childrenOf(child.pid).find((pid) => status(pid, "NSpid").includes(" ")) ?? -1;
   // With --no-init PID 1 is the program, which may have children of its own.
   const program = status(init, "Name") === "hutch-init" ? (childrenOf(init)[0] ?? -1) : init;
   const end = async () => {

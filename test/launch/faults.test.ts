@@ -113,6 +113,8 @@ const FORGIVEN: ReadonlySet<string> = new Set([
   "launcher: chdir",
   // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
   ...["launcher: prctl", "hold-ids: prctl", "hold-ids: ppoll", "launcher: close_range", "launcher: kill"],
+  // Whoever waits for the other one asks again; and what is there already need not be waited for.
+  ...["clone: futex", "open-tree: futex"],
   // The report of a failure that does not happen, and signals that nobody sends.
   ...["launcher: write", "clone: pwrite64", "clone: kill", "clone: close_range", "clone: umask"],
   // For a program that is PID 1: looking up what it does with a signal that nobody sends.

@@ -128,6 +128,14 @@ describe("a report", () => {
   });
 });
 
+test("a holder that somebody has killed is told of as such", () => {
+  const clone: Step = { op: "clone", namespaces: ["mount"], by: "launcher", why: "default" };
+  expect(explainFailure(clone, "close", 9).message).toBe(
+    "clone mount: somebody has killed the process that holds the id maps",
+  );
+  expect(explainFailure(clone, "clone", 28).message).toStartWith("clone mount: clone: ENOSPC");
+});
+
 test("an unknown errno is told by number", () => {
   expect(explainFailure(undefined, "clone", 4000).message).toBe("clone (launcher): errno 4000 unknown error");
 });

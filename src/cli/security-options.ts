@@ -61,7 +61,10 @@ async function filterOf(
   }
   if (descriptor !== undefined) return { seccomp: await readCompiled(descriptor), seccompFlags: [] };
   if (file?.value === "none") return { seccomp: undefined, seccompFlags: [] };
-  if (file !== undefined) return await readProfile(file, options.capabilities);
+  if (file !== undefined) {
+    const { seccomp, seccompFlags } = await readProfile(file, options.capabilities);
+    return { seccomp, seccompFlags };
+  }
   const seccomp = security === "none" ? undefined : await profileFilter(security, options);
   return { seccomp, seccompFlags: [] };
 }
@@ -82,7 +85,7 @@ async function readCompiled({ value, words }: Occurrence): Promise<Uint8Array> {
 }
 
 /** A profile's text. @throws SystemError with the user's words */
-export function profileText(path: string, from: string): string {
+function profileText(path: string, from: string): string {
   const descriptor = openForReading(path);
   if (descriptor < 0) {
     throw systemError(`read ${path}`, -descriptor, { from, hint: "a profile is a JSON file" });
@@ -94,8 +97,14 @@ export function profileText(path: string, from: string): string {
   }
 }
 
-/** A profile in the JSON of OCI, docker or podman, compiled for this machine. */
-async function readProfile({ value, words }: Occurrence, capabilities: readonly string[]): Promise<Filter> {
+/**
+ * A profile in the JSON of OCI, docker or podman, compiled for this machine; `profile`: what was written.
+ * @throws SystemError, UsageError, both with the user's words
+ */
+export async function readProfile(
+  { value, words }: Pick<Occurrence, "value" | "words">,
+  capabilities: readonly string[],
+): Promise<Filter & { readonly profile: unknown }> {
   const text = profileText(value, words);
   const { compileSeccomp } = await import("../process/seccomp.ts");
   const { checkProfile, parseSeccompJson } = await import("../process/seccomp-profile.ts");
@@ -107,7 +116,7 @@ async function readProfile({ value, words }: Occurrence, capabilities: readonly 
       throw new UsageError("seccomp profile: SCMP_ACT_NOTIFY needs a listener, which hutch does not have");
     }
     const seccomp = compileSeccomp(profile, { arch: ARCH, capabilities, kernel: kernelVersion() });
-    return { seccomp, seccompFlags: flags.filter(isUsefulFlag) };
+    return { seccomp, seccompFlags: flags.filter(isUsefulFlag), profile };
   });
 }
 

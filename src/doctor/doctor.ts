@@ -43,7 +43,7 @@ export async function doctor(given?: string): Promise<Report> {
       await tried(tests, "mount-api", "new mount API", trials.mountApi(ids, directory), features.mendKernel),
       await tried(tests, "overlay", "overlay (userxattr)", trials.overlay(ids, directory), features.mendOverlay),
       await features.idmappedFinding(tests),
-      ...cgroupFindings(ids.uid),
+      ...cgroupFindings(),
       await tried(
         tests,
         "seccomp",

@@ -123,8 +123,8 @@ eachAttacker("security options", (field) => {
   test.each(["podman", "docker"] as const)("--seccomp: %s's published profile, as it is", async (whose) => {
     const text = readFileSync(whose === "docker" ? debianFile(DOCKER_PROFILE) : "/usr/share/containers/seccomp.json");
     const copy = file(text.toString());
-    const script = `${status("Seccomp")}; busybox hostname x 2>&1; busybox echo works`;
-    const { stdout, stderr } = await sh(["--seccomp", copy], script);
+    const commands = `${status("Seccomp")}; busybox hostname x 2>&1; busybox echo works`;
+    const { stdout, stderr } = await sh(["--seccomp", copy], commands);
     expect(stderr).toBe("");
     expect(stdout).toStartWith("Seccomp: 2\n");
     expect(stdout).toMatch(/sethostname: Operation not permitted\nworks\n$/);

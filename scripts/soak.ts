@@ -7,6 +7,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { adoptOrphans } from "../test/cli/host-processes.ts";
 import { ROOT } from "./run.ts";
 
 /** What can be left, counted. Kilobytes of memory are the kernel's that it cannot give back (proc_meminfo(5)). */
@@ -35,7 +36,7 @@ function meminfo(...names: readonly string[]): number {
 
 const names = (path: string) => readdirSync(path).length;
 
-/** Count what this process and this machine have at the moment. Orphans of sandboxes become ours to be counted. */
+/** Count what this process and this machine have at the moment. */
 export function leftovers(folders: readonly string[]): Leftovers {
   const threads = readdirSync("/proc/self/task");
   const children = threads.flatMap((thread) => readFileSync(`/proc/self/task/${thread}/children`, "utf8").split(" "));
@@ -71,6 +72,7 @@ export async function soak(
       await one();
     }
   };
+  adoptOrphans(true); // a process that a sandbox leaves behind is a child of ours, to be counted
   await one(); // what is made once and for all is made before
   const before = leftovers(folders);
   await Promise.all(Array.from({ length: atOnce }, worker));

@@ -145,7 +145,7 @@ const CLAIMS: readonly Claim[] = [
 ];
 
 /** Foreign calls kill: i386's by int 0x80, x32's by their bit. */
-const FOREIGN = ["-1", `${0x40000000 + 39}`, `${0x40000000}`];
+const FOREIGN = ["-1", `${0x40000000 + 39}`, "1073741824"];
 
 describe("by the evaluator", () => {
   for (const { name, rows, profiles = PROFILES } of CLAIMS) {

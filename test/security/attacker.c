@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -196,6 +197,7 @@ static int attack(int argc, char **argv) {
     }
     return 0;
   }
+  if (strcmp(what, "securebits") == 0) return printf("%d\n", prctl(PR_GET_SECUREBITS)), 0;
   if (strcmp(what, "ids") == 0) return printf("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid()), 0;
   if (strcmp(what, "lock") == 0) return printf("flock %s\n", seen(flock(open(first, O_RDONLY), LOCK_EX | LOCK_NB))), 0;
   fprintf(stderr, "attacker: unknown: %s\n", what);

@@ -10,6 +10,7 @@ import { formatReference, parseReference } from "../src/image/reference.ts";
 import { createTarReader } from "../src/image/tar-reader.ts";
 import { type Made, tar } from "../test/image/tar-maker.ts";
 import { type FuzzTarget, mutated, pieced, target } from "./fuzz-target.ts";
+import { unpackTarget } from "./fuzz-unpack.ts";
 
 const name = fc.oneof(
   fc.constantFrom(
@@ -94,6 +95,7 @@ const CONFIG = JSON.stringify({
 export function imageTargets(): readonly FuzzTarget[] {
   return [
     target("tar", archives, ([bytes, step]) => readTar(bytes, step)),
+    unpackTarget(),
     target("manifests", mutated(encodeBytes(MANIFEST)), (bytes) => parseManifest(bytes, undefined, "m")),
     target("manifests, any JSON", fc.json(), (text) => parseManifest(encodeBytes(text), "application/json", "m")),
     target("image configurations", fc.oneof(mutated(encodeBytes(CONFIG)), fc.json().map(encodeBytes)), (bytes) =>

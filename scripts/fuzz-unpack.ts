@@ -75,7 +75,7 @@ function guarded(folder: string): string {
 }
 
 /** Unpack layers one over the other into `folder/0`, `folder/1`, …, as src/image/apply.ts does; the error that ended it. */
-function unpack(folder: string, archives: readonly Uint8Array[]): unknown {
+function unpack(folder: string, archives: readonly Uint8Array[]): Error | undefined {
   const open: number[] = [];
   try {
     archives.forEach((archive, index) => {
@@ -94,7 +94,7 @@ function unpack(folder: string, archives: readonly Uint8Array[]): unknown {
     });
     return undefined;
   } catch (error) {
-    return error;
+    return error instanceof Error ? error : new Error(String(error));
   } finally {
     for (const fd of open) closeFile(fd);
   }

@@ -71,11 +71,16 @@ eachCaller("hutch seccomp check", (bench) => {
     const bad = bench.folder({
       "word.json": '{"defaultAction":"SCMP_ACT_PERHAPS"}',
       "text.json": "{",
+      "start.json": JSON.stringify({
+        defaultAction: "SCMP_ACT_ERRNO",
+        syscalls: [{ ...listener, action: "SCMP_ACT_ALLOW" }],
+      }),
       "listener.json": JSON.stringify({ defaultAction: "SCMP_ACT_ALLOW", syscalls: [listener] }),
     });
     for (const [name, said] of [
       ["word.json", "SCMP_ACT_PERHAPS"],
       ["text.json", "not JSON"],
+      ["start.json", "the filter answers rt_sigprocmask with errno EPERM"],
       ["listener.json", "listener"], // as hutch run refuses it
     ] as const) {
       const path = join(bad, name);

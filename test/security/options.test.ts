@@ -150,6 +150,38 @@ eachAttacker("security options", (field) => {
     expect(result.code).toBe(code);
   });
 
+  test.each([
+    ["SCMP_ACT_ERRNO", "errno EPERM"],
+    ["SCMP_ACT_KILL_PROCESS", "kill process"],
+    ["SCMP_ACT_TRACE", "trace 1"],
+  ])(
+    "--seccomp, --seccomp-fd: a filter (%s) that stops the start itself is told before",
+    async (defaultAction, said) => {
+      const profile = (...names: readonly string[]) => ({
+        defaultAction,
+        syscalls: [{ names, action: "SCMP_ACT_ALLOW" }],
+      });
+      for (const [call, names] of [
+        ["rt_sigprocmask", ["execve", "exit_group"]],
+        ["execve", ["rt_sigprocmask", "exit_group"]],
+      ] as const) {
+        const message = `the filter answers ${call} with ${said}`;
+        const path = file(profile(...names));
+        expectFailure(
+          await hutch(["run", "--seccomp", path, "scratch", "true"]),
+          125,
+          message,
+          `from --seccomp ${path}`,
+        );
+        const compiled = join(folder(), "filter.bpf");
+        writeFileSync(compiled, compileSeccomp(profile(...names), { arch: NATIVE, capabilities: [], kernel: [6, 1] }));
+        const run = 'exec 5<"$1"; shift; exec $AS "$HUTCH" "$@"';
+        const result = await script(run, [compiled, "run", "--seccomp-fd", "5", "scratch", "true"]);
+        expectFailure(result, 125, message, "from --seccomp-fd 5");
+      }
+    },
+  );
+
   test("--seccomp-fd: a compiled filter", async () => {
     const path = join(folder(), "filter.bpf");
     writeFileSync(path, compileSeccomp(noMkdir, { arch: NATIVE, capabilities: [], kernel: [6, 1] }));

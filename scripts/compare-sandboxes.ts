@@ -2,10 +2,12 @@
  * The attacks of `hutch selftest` under other sandboxes, each called as its manual's first example does, with all
  * namespaces; a table in Markdown for docs/security.md. As root, by hand; what is not installed is left out.
  *   unshare --mount --propagation private bun scripts/compare-sandboxes.ts
+ * crun 1.8 and podman with it want one version of cgroups: where there are both, umount /sys/fs/cgroup/unified before, in there.
  */
 
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -25,7 +27,8 @@ import { mustRun, ROOT } from "./run.ts";
 const ARCH: Arch = process.arch === "arm64" ? "arm64" : "x64";
 const DESCRIPTOR = 9;
 const PATIENCE_MS = 5_000;
-const AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+const NOBODY = 65534;
+const AS_NOBODY = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
 
 interface Sandbox {
   readonly name: string;
@@ -34,16 +37,22 @@ interface Sandbox {
   readonly argv: (program: string) => readonly string[];
 }
 
-/** An OCI bundle as `crun spec` makes it, with the program bound read-only. */
-async function bundle(folder: string, rootfs: string, tool: string): Promise<string> {
-  const path = join(folder, `bundle-${tool}`);
+/** An OCI bundle as `crun spec` makes it, with the program bound read-only; `as`: whose it is, nobody's by words in front. */
+async function bundle(folder: string, rootfs: string, tool: string, as: readonly string[]): Promise<string> {
+  const path = join(folder, `bundle-${tool}-${as.length}`);
   mkdirSync(path);
-  await mustRun(["sh", "-c", `cd ${path} && ${tool} spec`]);
+  chmodSync(path, 0o777);
+  const spec = as.length === 0 ? "spec" : "spec --rootless";
+  await mustRun([...as, "sh", "-c", `cd ${path} && ${tool} ${spec}`]);
   const config = JSON.parse(readFileSync(join(path, "config.json"), "utf8"));
   config.root.path = rootfs;
   config.process.terminal = false;
   config.process.args = ["/attack"];
   config.process.rlimits = [];
+  if (as.length > 0) {
+    // The one id that a user has without ranges in /etc/subuid.
+    config.linux.uidMappings = config.linux.gidMappings = [{ containerID: 0, hostID: NOBODY, size: 1 }];
+  }
   config.mounts.push({ destination: "/attack", type: "bind", source: join(path, "attack"), options: ["bind", "ro"] });
   config.mounts.push({ destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"] });
   writeFileSync(join(path, "config.json"), JSON.stringify(config));
@@ -77,11 +86,32 @@ async function sandboxes(folder: string, rootfs: string): Promise<readonly Sandb
     ],
     ...["--ro-bind", program, "/attack", "/attack"],
   ];
-  const oci = (tool: string, path: string) => (program: string) => {
+  const home = join(folder, "home");
+  mkdirSync(home);
+  chownSync(home, NOBODY, NOBODY);
+  const asNobody = [...AS_NOBODY, "env", `HOME=${home}`, `XDG_RUNTIME_DIR=${home}`];
+  const oci = (tool: string, path: string, as: readonly string[]) => (program: string) => {
     copyFileSync(program, join(path, "attack"));
     const how = tool === "crun" ? ["--cgroup-manager=disabled"] : []; // crun 1.8 refuses hybrid cgroups otherwise
-    return [tool, ...how, "run", "--bundle", path, `compare-${process.pid}`];
+    return [...as, tool, ...how, "run", "--bundle", path, `compare-${process.pid}-${as.length}`];
   };
+  const podman = (program: string) => [
+    ...[
+      "podman",
+      "--log-level=fatal",
+      "--cgroup-manager=cgroupfs",
+      "run",
+      "--rm",
+      "--network=none",
+      "--ulimit=nofile=1024:1024",
+      "--ulimit=nproc=1024:1024",
+    ],
+    ...["--tmpfs=/tmp", `--volume=${program}:/attack:ro`, "--rootfs", rootfs, "/attack"],
+  ];
+  const firejail = (program: string) => [
+    ...["firejail", "--quiet", "--net=none", "--noprofile", "--seccomp", "--caps.drop=all"],
+    ...["--nonewprivs", "--private-dev", program],
+  ];
   const list: Sandbox[] = [
     { name: "hutch, root", tool: hutch, argv: ours(...run) },
     { name: "hutch, uid 65534", tool: hutch, argv: ours(...AS_NOBODY, ...run) },
@@ -90,40 +120,16 @@ async function sandboxes(folder: string, rootfs: string): Promise<readonly Sandb
     { name: "bwrap, uid 65534", tool: "bwrap", argv: (program) => [...AS_NOBODY, ...bwrap(program)] },
   ];
   for (const tool of ["crun", "runc"]) {
-    if (Bun.which(tool) !== null)
-      list.push({ name: `${tool}, root`, tool, argv: oci(tool, await bundle(folder, rootfs, tool)) });
+    if (Bun.which(tool) === null) continue;
+    for (const [who, as] of [
+      ["root", []],
+      ["uid 65534", asNobody],
+    ] as const)
+      list.push({ name: `${tool}, ${who}`, tool, argv: oci(tool, await bundle(folder, rootfs, tool, as), as) });
   }
-  list.push({
-    name: "podman, root",
-    tool: "podman",
-    argv: (program) => [
-      ...[
-        "podman",
-        "--cgroup-manager=cgroupfs",
-        "run",
-        "--rm",
-        "--network=none",
-        "--ulimit=nofile=1024:1024",
-        "--ulimit=nproc=1024:1024",
-      ],
-      ...["--tmpfs=/tmp", `--volume=${program}:/attack:ro`, "--rootfs", rootfs, "/attack"],
-    ],
-  });
-  list.push({
-    name: "firejail, root",
-    tool: "firejail",
-    argv: (program) => [
-      "firejail",
-      "--quiet",
-      "--net=none",
-      "--noprofile",
-      "--seccomp",
-      "--caps.drop=all",
-      "--nonewprivs",
-      "--private-dev",
-      program,
-    ],
-  });
+  list.push({ name: "podman, root", tool: "podman", argv: podman });
+  list.push({ name: "podman, uid 65534", tool: "podman", argv: (program) => [...asNobody, ...podman(program)] });
+  list.push({ name: "firejail, root", tool: "firejail", argv: firejail }); // it refuses uid 65534
   return list.filter(({ tool }) => Bun.which(tool) !== null);
 }
 

@@ -1,15 +1,19 @@
 /** Hostile input for what reads images: layers, manifests, configurations, references, a registry's answers. */
 
 import fc from "fast-check";
-import { encodeBytes } from "../src/bytes.ts";
+import { decodeBytes, encodeBytes } from "../src/bytes.ts";
 import { HutchError } from "../src/errors.ts";
+import { parseDockerManifest } from "../src/image/archive.ts";
+import { parseToken } from "../src/image/auth.ts";
 import { parseChallenges } from "../src/image/challenge.ts";
 import { mergeImageConfig, parseImageConfig } from "../src/image/config.ts";
 import { parseManifest } from "../src/image/manifest.ts";
 import { formatReference, parseReference } from "../src/image/reference.ts";
+import { formatRegistryErrors } from "../src/image/registry-error.ts";
 import { createTarReader } from "../src/image/tar-reader.ts";
 import { type Made, tar } from "../test/image/tar-maker.ts";
 import { type FuzzTarget, mutated, pieced, target } from "./fuzz-target.ts";
+import { unpackTarget } from "./fuzz-unpack.ts";
 
 const name = fc.oneof(
   fc.constantFrom(
@@ -90,12 +94,52 @@ const CONFIG = JSON.stringify({
   history: [{ created_by: "x", empty_layer: true }],
 });
 
+const INDEX = JSON.stringify({
+  schemaVersion: 2,
+  mediaType: "application/vnd.oci.image.index.v1+json",
+  manifests: [
+    {
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      digest,
+      size: 7,
+      platform: { os: "linux", architecture: "arm64", variant: "v8" },
+      annotations: { "org.opencontainers.image.ref.name": "a:b" },
+    },
+  ],
+});
+const SAVED = JSON.stringify([{ Config: "c.json", RepoTags: ["a:b"], Layers: ["l/layer.tar"] }]);
+const TOKEN = JSON.stringify({ token: "abc", access_token: "def", expires_in: 300 });
+const ERRORS = JSON.stringify({ errors: [{ code: "DENIED", message: "no\n\u001b[2J" }, null, 7] });
+
+/** A good document in which one value, at any depth, is any JSON value. */
+function jsonOf(good: string): fc.Arbitrary<Uint8Array> {
+  const places = good.match(/"[^"]*"|\d+|null/g)?.length ?? 1;
+  return fc.tuple(fc.nat(places - 1), fc.json({ maxDepth: 3 })).map(([place, value]) => {
+    let at = -1;
+    return encodeBytes(good.replaceAll(/"[^"]*"|\d+|null/g, (old) => ((at += 1) === place ? value : old)));
+  });
+}
+
 /** Whatever reads images. */
 export function imageTargets(): readonly FuzzTarget[] {
   return [
     target("tar", archives, ([bytes, step]) => readTar(bytes, step)),
+    unpackTarget(),
     target("manifests", mutated(encodeBytes(MANIFEST)), (bytes) => parseManifest(bytes, undefined, "m")),
     target("manifests, any JSON", fc.json(), (text) => parseManifest(encodeBytes(text), "application/json", "m")),
+    target("manifests, indexes", fc.oneof(mutated(encodeBytes(INDEX)), jsonOf(INDEX)), (bytes) =>
+      parseManifest(bytes, undefined, "m"),
+    ),
+    target("manifest.json of docker save", fc.oneof(mutated(encodeBytes(SAVED)), jsonOf(SAVED)), (bytes) =>
+      parseDockerManifest(bytes, "manifest.json"),
+    ),
+    target("answers of token servers", fc.oneof(mutated(encodeBytes(TOKEN)), jsonOf(TOKEN)), (bytes) =>
+      parseToken(bytes, "h", 0),
+    ),
+    target("errors of registries", fc.oneof(mutated(encodeBytes(ERRORS)), jsonOf(ERRORS)), (bytes) => {
+      const text = formatRegistryErrors(decodeBytes(bytes));
+      if (/\p{Cc}/u.test(text)) throw new Error("a control character");
+    }),
     target("image configurations", fc.oneof(mutated(encodeBytes(CONFIG)), fc.json().map(encodeBytes)), (bytes) =>
       mergeImageConfig(parseImageConfig(bytes, "c").config),
     ),

@@ -4,6 +4,7 @@
  */
 
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:fs";
+import { DOCKER_PROFILE, fetchDebianFile } from "./debian-files.ts";
 import { run } from "./run.ts";
 
 /** A package; a program or an absolute file by which it is known on other systems; what needs it. */
@@ -42,6 +43,7 @@ nix-bin                    nix-build                   nix-build-shell
 docker-registry            docker-registry             image pull
 apache2-utils              htpasswd                    image pull with a password
 skopeo                     skopeo                      image pull compared with skopeo
+golang-github-containers-common  /usr/share/containers/seccomp.json  podman's seccomp profile
 umoci                      umoci                       image unpacking compared with umoci
 golang-1.19-src            /usr/share/go-1.19/src/archive/tar/testdata/gnu.tar  tar vectors
 hyperfine                  hyperfine                   benchmarks
@@ -119,6 +121,13 @@ function isRootOnDebian(): boolean {
  * themselves, with its name. Returns the packages that are still missing.
  */
 export async function ensureSystemPackages(): Promise<readonly SystemPackage[]> {
+  const left = await ensureInstalled();
+  const trouble = await fetchDebianFile(DOCKER_PROFILE);
+  if (trouble !== undefined) console.log(trouble);
+  return left;
+}
+
+async function ensureInstalled(): Promise<readonly SystemPackage[]> {
   const missing = await missingPackages();
   if (missing.length === 0) return missing;
   if (!isRootOnDebian()) {

@@ -26,7 +26,10 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   "CAP_SETFCAP",
 ];
 
-/** Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, runtime-spec maskedPaths; boot_id tells one host from another). */
+/**
+ * Covered by /dev/null or an empty tmpfs (moby oci/defaults.go, podman's pkg/specgen/generate; runtime-spec maskedPaths;
+ * boot_id tells one host from another). Those of /sys where ROOT or a volume shows it: a sandbox has none of its own.
+ */
 export const MASKED_PATHS: readonly string[] = [
   "/proc/acpi",
   "/proc/asound",
@@ -40,6 +43,10 @@ export const MASKED_PATHS: readonly string[] = [
   "/proc/sys/kernel/random/boot_id",
   "/proc/timer_list",
   "/proc/timer_stats",
+  "/sys/dev/block",
+  "/sys/devices/virtual/powercap",
+  "/sys/firmware",
+  "/sys/fs/selinux",
 ];
 
 /** Bound read-only on themselves (moby oci/defaults.go, runtime-spec readonlyPaths). */

@@ -18,13 +18,13 @@ test("capabilities: docker's less three", () => {
   for (const name of defaults.DEFAULT_CAPABILITIES) expect(CAPABILITIES).toContain(name);
 });
 
-describe("paths of /proc", () => {
+describe("paths of /proc and /sys", () => {
   const { MASKED_PATHS, READONLY_PATHS } = defaults;
-  test("are below /proc, tidy, and in one list only", () => {
+  test("are below these, tidy, and in one list only", () => {
     const paths = [...MASKED_PATHS, ...READONLY_PATHS];
     expect(new Set(paths).size).toBe(paths.length);
     for (const path of paths) expect(path).toMatch(/^(\/[a-z-]+(_[a-z]+)?)+$/);
-    for (const path of paths) expect(path).toStartWith("/proc/");
+    for (const path of paths) expect(path).toMatch(/^\/(proc|sys)\//);
   });
 
   // What is made read-only later takes the covers below it along.
@@ -38,6 +38,9 @@ describe("paths of /proc", () => {
     const masked = "acpi asound kcore keys latency_stats timer_list timer_stats sched_debug scsi".split(" ");
     const readonly = "bus fs irq sys sysrq-trigger".split(" ");
     expect(MASKED_PATHS).toEqual(expect.arrayContaining(masked.map((name) => `/proc/${name}`)));
+    // docker's, and podman's more
+    const sys = "firmware devices/virtual/powercap fs/selinux dev/block".split(" ");
+    expect(MASKED_PATHS).toEqual(expect.arrayContaining(sys.map((name) => `/sys/${name}`)));
     expect(READONLY_PATHS).toEqual(expect.arrayContaining(readonly.map((name) => `/proc/${name}`)));
   });
 });

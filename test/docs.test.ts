@@ -53,8 +53,10 @@ test("docs/run.md has every default", () => {
   expect(row("environment")).toContain(`PATH=${defaults.DEFAULT_PATH},`);
   expect(row("hostname")).toBe(`${defaults.DEFAULT_HOSTNAME}; domain name ${defaults.DEFAULT_DOMAINNAME}`);
   expect(row("capabilities").split(" ")).toEqual(defaults.DEFAULT_CAPABILITIES.map((name) => name.slice(4)));
-  const below = (paths: readonly string[]) => paths.map((path) => path.slice("/proc/".length)).join(" ");
+  const below = (paths: readonly string[], top = "/proc/") =>
+    paths.flatMap((path) => (path.startsWith(top) ? [path.slice(top.length)] : [])).join(" ");
   expect(row("/proc")).toContain(`masked: ${below(defaults.MASKED_PATHS)}`);
+  expect(row("/sys")).toContain(`masked: ${below(defaults.MASKED_PATHS, "/sys/")}`);
   expect(read("docs/run.md")).toContain(`read-only: ${below(defaults.READONLY_PATHS)}`);
   for (const name of defaults.DEVICES) expect(row("/dev").split(/[ ,]+/)).toContain(name);
   for (const [name] of defaults.DEVICE_LINKS) expect(row("/dev").split(/[ ,]+/)).toContain(name);

@@ -6,11 +6,10 @@ import { oneLine } from "../bytes.ts";
 import { UsageError } from "../errors.ts";
 import { ARCH } from "../libc/call.ts";
 import { type CheckedSeccomp, checkSeccomp } from "../process/seccomp-check.ts";
-import { parseSeccompJson } from "../process/seccomp-profile.ts";
 import type { Command } from "./command.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
 import { print } from "./report.ts";
-import { kernelVersion, profileText } from "./security-options.ts";
+import { kernelVersion, readProfile } from "./security-options.ts";
 
 const OPTIONS = {
   format: { type: "string", valueHint: "text|json", description: "for people, or for programs [text]" },
@@ -34,7 +33,8 @@ export const seccomp: Command = {
         hint: `hutch seccomp ${OPERANDS}`,
       });
     const target = { arch: ARCH, capabilities: DEFAULT_CAPABILITIES, kernel: kernelVersion() };
-    const checked = checkSeccomp(parseSeccompJson(profileText(file, file)), target, calls);
+    const { profile } = await readProfile({ value: file, words: file }, DEFAULT_CAPABILITIES);
+    const checked = checkSeccomp(profile, target, calls);
     print(format === "json" ? `${JSON.stringify(checked, null, 2)}\n` : formatChecked(file, checked));
     return 0;
   },

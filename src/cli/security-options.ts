@@ -5,6 +5,7 @@ import * as defaults from "../defaults.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import { ARCH, rawCall, systemError } from "../libc/call.ts";
 import { F_GETFD } from "../libc/constants.ts";
+import { SYSCALLS } from "../libc/syscalls.ts";
 import { closeDescriptor, openForReading, readAll, readText } from "../libc/files.ts";
 import { CAPABILITIES, chooseCapabilities } from "../process/capabilities.ts";
 import { profileFilter } from "../process/filter.ts";
@@ -59,11 +60,36 @@ async function filterOf(
   if (file !== undefined && descriptor !== undefined) {
     throw new UsageError("--seccomp and --seccomp-fd are two filters", { from: `${file.words} ${descriptor.words}` });
   }
-  if (descriptor !== undefined) return { seccomp: await readCompiled(descriptor), seccompFlags: [] };
+  if (descriptor !== undefined) {
+    const seccomp = await readCompiled(descriptor);
+    await demandStart(seccomp, descriptor.words);
+    return { seccomp, seccompFlags: [] };
+  }
   if (file?.value === "none") return { seccomp: undefined, seccompFlags: [] };
-  if (file !== undefined) return await readProfile(file, options.capabilities);
+  if (file !== undefined) {
+    const { seccomp, seccompFlags } = await readProfile(file, options.capabilities);
+    return { seccomp, seccompFlags };
+  }
   const seccomp = security === "none" ? undefined : await profileFilter(security, options);
   return { seccomp, seccompFlags: [] };
+}
+
+/**
+ * The program's own start comes after its filter: one that stops it would end in silence, for it stops the report too.
+ * @throws UsageError with the user's words
+ */
+async function demandStart(filter: Uint8Array, from: string): Promise<void> {
+  const { evaluateBpf } = await import("../process/bpf-evaluate.ts");
+  const { ARCHITECTURES } = await import("../process/seccomp.ts");
+  const { formatAction } = await import("../process/seccomp-actions.ts");
+  for (const name of ["rt_sigprocmask", "execve"] as const) {
+    const action = formatAction(evaluateBpf(filter, { arch: ARCHITECTURES[ARCH].audit, nr: SYSCALLS[name][ARCH] }));
+    if (action === "allow" || action === "log") continue;
+    throw new UsageError(`the filter answers ${name} with ${action}, so that no program could be started`, {
+      from,
+      hint: "allow rt_sigprocmask and execve: hutch makes these two calls after the filter is on",
+    });
+  }
 }
 
 /** A filter as struct sock_filter's, as seccomp_export_bpf(3) writes them. */
@@ -82,7 +108,7 @@ async function readCompiled({ value, words }: Occurrence): Promise<Uint8Array> {
 }
 
 /** A profile's text. @throws SystemError with the user's words */
-export function profileText(path: string, from: string): string {
+function profileText(path: string, from: string): string {
   const descriptor = openForReading(path);
   if (descriptor < 0) {
     throw systemError(`read ${path}`, -descriptor, { from, hint: "a profile is a JSON file" });
@@ -94,21 +120,29 @@ export function profileText(path: string, from: string): string {
   }
 }
 
-/** A profile in the JSON of OCI, docker or podman, compiled for this machine. */
-async function readProfile({ value, words }: Occurrence, capabilities: readonly string[]): Promise<Filter> {
+/**
+ * A profile in the JSON of OCI, docker or podman, compiled for this machine; `profile`: what was written.
+ * @throws SystemError, UsageError, both with the user's words
+ */
+export async function readProfile(
+  { value, words }: Pick<Occurrence, "value" | "words">,
+  capabilities: readonly string[],
+): Promise<Filter & { readonly profile: unknown }> {
   const text = profileText(value, words);
   const { compileSeccomp } = await import("../process/seccomp.ts");
   const { checkProfile, parseSeccompJson } = await import("../process/seccomp-profile.ts");
   const { ACTIONS } = await import("../process/seccomp-actions.ts");
-  return quoting(words, () => {
+  const read = quoting(words, () => {
     const profile = parseSeccompJson(text);
     const { flags, rules } = checkProfile(profile);
     if (rules.some(({ action }) => action === ACTIONS.SCMP_ACT_NOTIFY)) {
       throw new UsageError("seccomp profile: SCMP_ACT_NOTIFY needs a listener, which hutch does not have");
     }
     const seccomp = compileSeccomp(profile, { arch: ARCH, capabilities, kernel: kernelVersion() });
-    return { seccomp, seccompFlags: flags.filter(isUsefulFlag) };
+    return { seccomp, seccompFlags: flags.filter(isUsefulFlag), profile };
   });
+  await demandStart(read.seccomp, words);
+  return read;
 }
 
 /** TSYNC is about other threads and WAIT_KILLABLE_RECV about listeners: there is neither. */

@@ -1,9 +1,12 @@
-/** Which cgroup each controller has this process in, and whether it may make others below. */
+/**
+ * Which cgroup each controller has this process in, and whether it may make others below. hutch makes none and needs
+ * none: this is for whoever sets limits around it. So a controller that is out of reach is no fault to be mended.
+ */
 
 import { rawCall } from "../libc/call.ts";
 import { AT_EACCESS, AT_FDCWD, W_OK } from "../libc/constants.ts";
 import { errnoText } from "../libc/errno.ts";
-import { pathStatus, readText } from "../libc/files.ts";
+import { readText } from "../libc/files.ts";
 import type { Finding } from "./finding.ts";
 
 /** Controllers by their names in version 2; those of version 1 where they differ. */
@@ -16,8 +19,6 @@ export interface Membership {
   /** Version 1's; those of version 2 are told by its files. */
   readonly controllers: readonly string[];
   readonly directory: string | undefined;
-  /** Where the hierarchy is mounted. */
-  readonly mounted: string | undefined;
 }
 
 /**
@@ -43,10 +44,10 @@ export function parseMemberships(cgroups: string, mountinfo: string): Membership
     const mount = mounts.findLast(
       (one) => one.version === version && controllers.every((name) => one.options.split(",").includes(name)),
     );
-    if (mount === undefined) return [{ version, controllers, directory: undefined, mounted: undefined }];
+    if (mount === undefined) return [{ version, controllers, directory: undefined }];
     const inside = mount.root === "/" || path === mount.root || path.startsWith(`${mount.root}/`);
     const below = !inside ? "" : mount.root === "/" ? path : path.slice(mount.root.length);
-    return [{ version, controllers, directory: `${mount.point}${below === "/" ? "" : below}`, mounted: mount.point }];
+    return [{ version, controllers, directory: `${mount.point}${below === "/" ? "" : below}` }];
   });
 }
 
@@ -56,30 +57,24 @@ function unescape(path: string): string {
 
 /** What is asked of the machine. */
 export interface Seen {
-  readonly uid: number;
   /** Text of a file, undefined when there is none. */
   readonly read: (path: string) => string | undefined;
   /** Whether a file may be written: 0, or minus the error number (access(2): nothing is made or changed). */
   readonly writable: (path: string) => number;
-  /** Whether systemd runs the machine. */
-  readonly systemd: boolean;
 }
 
 /** A line for each controller: its version, directory, and whether cgroups can be made there. */
-export function cgroupFindings(uid: number): readonly Finding[] {
+export function cgroupFindings(): readonly Finding[] {
   return judgeCgroups({
-    uid,
     read: readText,
     writable: (path) => rawCall("faccessat2", AT_FDCWD, path, W_OK, AT_EACCESS),
-    systemd: typeof pathStatus("/run/systemd/system") !== "number",
   });
 }
 
-/** The findings from what is seen. Pure but for what `seen` does. */
+/** The findings from what is seen: `yes`, or `unneeded` with what stands in the way. Pure but for what `seen` does. */
 export function judgeCgroups(seen: Seen): readonly Finding[] {
   const memberships = parseMemberships(seen.read("/proc/self/cgroup") ?? "", seen.read("/proc/self/mountinfo") ?? "");
-  const second = memberships.find(({ version }) => version === 2);
-  const unified = second?.directory;
+  const unified = memberships.find(({ version }) => version === 2)?.directory;
   const delegated = unified === undefined ? [] : words(seen.read(`${unified}/cgroup.controllers`));
   return CONTROLLERS.map((name): Finding => {
     const old = VERSION_1_NAME[name] ?? name;
@@ -87,57 +82,31 @@ export function judgeCgroups(seen: Seen): readonly Finding[] {
     const finding = { id: `cgroup-${name}`, name: `cgroup: ${name}` };
     if (first !== undefined) {
       const { directory } = first;
-      if (directory !== undefined) return { ...finding, ...judge(seen, first, directory, [""]) };
-      const mend = `mount -t cgroup -o ${old} cgroup /sys/fs/cgroup/${old}`;
-      return { ...finding, status: "no", detail: "version 1, not mounted", mend };
+      if (directory !== undefined) return { ...finding, ...judge(seen, 1, directory, [""]) };
+      return { ...finding, status: "unneeded", detail: "version 1, not mounted" };
     }
-    if (second === undefined || unified === undefined) {
-      const mend = "mount -t cgroup2 cgroup2 /sys/fs/cgroup";
-      return { ...finding, status: "no", detail: "no hierarchy is mounted", mend };
-    }
+    if (unified === undefined) return { ...finding, status: "unneeded", detail: "no hierarchy is mounted" };
     if (!delegated.includes(name)) {
-      const detail = `version 2, not among the controllers of ${unified}`;
-      return { ...finding, status: "no", detail, mend: delegation(seen, unified, second.mounted ?? "") };
+      return { ...finding, status: "unneeded", detail: `version 2, not among the controllers of ${unified}` };
     }
-    return { ...finding, ...judge(seen, second, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"]) };
+    return { ...finding, ...judge(seen, 2, unified, ["", "/cgroup.procs", "/cgroup.subtree_control"]) };
   });
 }
 
 /** Whether all of these files of a cgroup may be written. */
 function judge(
   seen: Seen,
-  { version, mounted = "" }: Membership,
+  version: 1 | 2,
   directory: string,
   files: readonly string[],
-): Pick<Finding, "status" | "detail" | "mend"> {
+): Pick<Finding, "status" | "detail"> {
   for (const file of files) {
     const result = seen.writable(`${directory}${file}`);
     if (result === 0) continue;
     const { name, meaning } = errnoText(-result);
-    const detail = `version ${version}, ${directory}${file}: ${name} ${meaning}`;
-    if (name === "EROFS") {
-      return { status: "no", detail, mend: `mount -o remount,rw ${mounted}, or a container that has it writable` };
-    }
-    const mend = version === 2 ? delegation(seen, directory, mounted) : ownership(directory, seen.uid);
-    return { status: "no", detail, mend };
+    return { status: "unneeded", detail: `version ${version}, ${directory}${file}: ${name} ${meaning}` };
   }
   return { status: "yes", detail: `version ${version}, ${directory}` };
-}
-
-function ownership(directory: string, uid: number): string {
-  return `as root: mkdir ${directory}/hutch && chown -R ${uid} ${directory}/hutch`;
-}
-
-/**
- * How a cgroup of version 2 gets controllers and an owner (cgroups(7), "Delegating a hierarchy"). At the top of what is
- * mounted nobody above can hand controllers down but whoever mounted it.
- */
-function delegation({ uid, systemd }: Seen, directory: string, mounted: string): string {
-  if (systemd) return `systemd-run ${uid === 0 ? "" : "--user "}--scope -p Delegate=yes hutch …`;
-  if (uid !== 0) return ownership(directory, uid);
-  if (directory === mounted) return "a kernel or container that has this controller for version 2";
-  const above = directory.slice(0, directory.lastIndexOf("/"));
-  return `echo "+cpu +cpuset +io +memory +pids" > ${above}/cgroup.subtree_control`;
 }
 
 function words(text: string | undefined): readonly string[] {

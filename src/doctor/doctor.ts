@@ -37,7 +37,7 @@ export async function doctor(): Promise<Report> {
     await tried(tests, "mount-api", "new mount API", trials.mountApi(ids, covered), features.mendKernel),
     await tried(tests, "overlay", "overlay (userxattr)", trials.overlay(ids, covered), features.mendOverlay),
     await features.idmappedFinding(tests),
-    ...cgroupFindings(ids.uid),
+    ...cgroupFindings(),
     await tried(
       tests,
       "seccomp",

@@ -131,8 +131,11 @@ export type DockerItem = {
 /** Read manifest.json; undefined when there is none. @throws HutchError */
 export async function readDockerManifest(archive: Archive): Promise<DockerItem[] | undefined> {
   const bytes = await archive.read("manifest.json", JSON_LIMIT);
-  if (bytes === undefined) return undefined;
-  const where = `${archive.name}/manifest.json`;
+  return bytes === undefined ? undefined : parseDockerManifest(bytes, `${archive.name}/manifest.json`);
+}
+
+/** The bytes of a manifest.json, as `docker save` writes it. @throws HutchError */
+export function parseDockerManifest(bytes: Uint8Array, where: string): DockerItem[] {
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder().decode(bytes));

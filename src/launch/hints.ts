@@ -92,6 +92,12 @@ const HINTS: readonly Hint[] = [
     text: "the target is a symbolic link in the root; it must be a real directory",
   },
   {
+    op: ["mask", "read-only"],
+    call: "openat2",
+    errno: ["ELOOP"],
+    text: "a symbolic link of the root is in the way of what must be covered: use a root where /sys is a directory, or none",
+  },
+  {
     op: ["attach", "directory", "file", "symlink"],
     call: "mkdirat",
     errno: ["EACCES", "EOVERFLOW", "EPERM"],

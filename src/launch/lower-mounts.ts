@@ -12,6 +12,7 @@ import {
   EACCES,
   EEXIST,
   ENOENT,
+  ENOTDIR,
   EOVERFLOW,
   EPERM,
   EROFS,
@@ -91,7 +92,7 @@ function eachThere(l: Lowering, paths: readonly string[], action: (here: Place) 
     const find = [rootOf(l), content(path), how(asm, c.O_PATH, c.RESOLVE_NO_SYMLINKS), 24];
     openInside(asm, find, { result: here, onError: absent, next: there });
     asm.place(absent);
-    forgive(l, here, [ENOENT], next);
+    forgive(l, here, [ENOENT, ENOTDIR], next); // a /sys that is a file has nothing below it
     asm.place(there);
     action(here);
     close(l, here);

@@ -350,14 +350,22 @@ function bindPtmx(path: string, inside: Base): readonly Action[] {
 }
 
 /**
- * Cover what of /proc tells about the host or changes it. Read-only first, as runc does: made so afterwards, with all
- * below it, a cover would be on a nodev mount, and reading it EACCES instead of empty.
+ * Cover what of /proc and /sys tells about the host or changes it. Read-only first, as runc does: made so afterwards, with
+ * all below it, a cover would be on a nodev mount, and reading it EACCES instead of empty.
  */
-export function hideSteps({ readonlyPaths, maskedPaths }: Spec): readonly Because[] {
+export function hideSteps(spec: Spec): readonly Because[] {
+  const { readonlyPaths, maskedPaths } = spec;
   const steps: Action[] = [];
   if (readonlyPaths.length > 0) steps.push({ op: "read-only", paths: readonlyPaths });
-  if (maskedPaths.length > 0) steps.push({ op: "open-null" }, { op: "mask", paths: maskedPaths });
+  const paths = showsSys(spec) ? maskedPaths : maskedPaths.filter((path) => !path.startsWith("/sys/"));
+  if (paths.length > 0) steps.push({ op: "open-null" }, { op: "mask", paths });
   return steps.map((step) => ({ ...step, why: "default" }));
+}
+
+/** Whether a sysfs may be at /sys: only roots that are bound bring what is mounted below them, and volumes. */
+function showsSys({ root, mounts }: Spec): boolean {
+  if (root.kind === "bind") return true;
+  return mounts.some(({ destination }) => destination === "/sys" || destination.startsWith("/sys/"));
 }
 
 /** Whether the root's own mount is made read-only at the end (a read-only bind is so from the start). */

@@ -67,8 +67,25 @@ eachCaller("hutch seccomp check", (bench) => {
   });
 
   test("refuses what is no profile, no call, no file", async () => {
-    const bad = join(bench.folder({ "bad.json": '{"defaultAction":"SCMP_ACT_PERHAPS"}' }), "bad.json");
-    expectFailure(await bench.hutch(["seccomp", "check", bad]), 2, "SCMP_ACT_PERHAPS");
+    const listener = { names: ["mkdir"], action: "SCMP_ACT_NOTIFY" };
+    const bad = bench.folder({
+      "word.json": '{"defaultAction":"SCMP_ACT_PERHAPS"}',
+      "text.json": "{",
+      "start.json": JSON.stringify({
+        defaultAction: "SCMP_ACT_ERRNO",
+        syscalls: [{ ...listener, action: "SCMP_ACT_ALLOW" }],
+      }),
+      "listener.json": JSON.stringify({ defaultAction: "SCMP_ACT_ALLOW", syscalls: [listener] }),
+    });
+    for (const [name, said] of [
+      ["word.json", "SCMP_ACT_PERHAPS"],
+      ["text.json", "not JSON"],
+      ["start.json", "the filter answers rt_sigprocmask with errno EPERM"],
+      ["listener.json", "listener"], // as hutch run refuses it
+    ] as const) {
+      const path = join(bad, name);
+      expectFailure(await bench.hutch(["seccomp", "check", path, "mkdir"]), 2, said, `from ${path}`);
+    }
     expectFailure(await bench.hutch(["seccomp", "check", profile(), "nothing"]), 2, "no system call nothing");
     expectFailure(await bench.hutch(["seccomp", "check", profile(), "socket(x)"]), 2, "is no system call");
     expectFailure(await bench.hutch(["seccomp", "check", "/nowhere.json"]), 1, "/nowhere.json", "ENOENT");

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import fc from "fast-check";
+import { debianFile, DOCKER_PROFILE } from "../../scripts/debian-files.ts";
 import type { Arch } from "../../src/libc/syscalls.ts";
 import { type Instruction, parseBpf, validateBpf } from "../../src/process/bpf.ts";
 import { evaluateBpf } from "../../src/process/bpf-evaluate.ts";
@@ -176,6 +177,20 @@ describe("podman's published profile", () => {
       expect(formatAction(evaluateBpf(ours, { arch: ARCHITECTURES[arch].audit, nr }))).toBe(
         isRefused ? "errno EPERM" : "allow",
       );
+    },
+  );
+});
+
+describe("docker's published profile", () => {
+  test.each(ARCHES.flatMap((arch) => SETS.map(([name, held]) => [arch, name, held] as const)))(
+    "%s, capabilities %s",
+    async (arch, _name, held) => {
+      const profile = parseSeccompJson(await Bun.file(debianFile(DOCKER_PROFILE)).text()) as SeccompProfile;
+      expect(validateBpf(compileSeccomp(profile, { arch, capabilities: held, kernel })).length).toBeGreaterThan(80);
+      const plain = explicit(profile);
+      const ours = validateBpf(compileSeccomp(plain, { arch, capabilities: held, kernel }));
+      const theirs = referenceFilters(reference.path, stack(plain, arch, held)).map(validateBpf); // as --seccomp-fd does
+      expect(difference(ours, theirs, plain, arch)).toBeUndefined();
     },
   );
 });

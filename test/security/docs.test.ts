@@ -40,12 +40,15 @@ test("every class names code that is there, and attacks that tests try", () => {
   const tried = new Set([...FILE_ATTACKS, ...KERNEL_ATTACKS].map(({ number }) => number));
   const classes = page.slice(page.indexOf("| class "), page.indexOf("## Profiles"));
   for (const row of cells(classes).slice(1)) {
-    for (const [, file = ""] of (row[4] ?? "").matchAll(/`([^`]+\.ts)`/g)) {
-      expect({ file, found: files.some((path) => path === file || path.endsWith(`/${file}`)) }).toEqual({
-        file,
-        found: true,
-      });
+    for (const [, file = "", word = ""] of (row[4] ?? "").matchAll(/`([^`]+\.ts)`(?: ([A-Za-z-]+))?/g)) {
+      const path = files.find((one) => one === file || one.endsWith(`/${file}`));
+      const text = path === undefined ? "" : readFileSync(join(ROOT, "src", path), "utf8");
+      expect({ file, word, found: text !== "" && text.includes(word) }).toEqual({ file, word, found: true });
     }
+    for (const [path] of (row[5] ?? "").matchAll(/test\/[\w./-]+/g))
+      expect({ path, found: existsSync(join(ROOT, path)) }).toEqual({ path, found: true });
+    for (const [, name] of (row[5] ?? "").matchAll(/\b(soak|fuzz)\b/g))
+      expect(existsSync(join(import.meta.dir, `${name}.test.ts`))).toBe(true);
     for (const [number] of (row[5] ?? "").matchAll(/\b[ABD]\d+\b/g)) {
       const found =
         tried.has(number) || new RegExp(`"(?:[^"]*, )?${number}\\b`).test(tests) || tests.includes(`\`${number}:`);

@@ -1,8 +1,9 @@
 /** `--security`, `--seccomp`, `--seccomp-fd`: what they mean inside, and what is refused. */
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { debianFile, DOCKER_PROFILE } from "../../scripts/debian-files.ts";
 import type { Arch } from "../../src/libc/syscalls.ts";
 import { evaluateBpf } from "../../src/process/bpf-evaluate.ts";
 import { assembleBpf } from "../../src/process/bpf.ts";
@@ -118,6 +119,68 @@ eachAttacker("security options", (field) => {
     const logged = { ...noMkdir, flags: ["SECCOMP_FILTER_FLAG_LOG"] };
     expect((await sh(["--seccomp", file(logged)], made)).stdout).toContain("Seccomp: 2");
   });
+
+  test.each(["podman", "docker"] as const)("--seccomp: %s's published profile, as it is", async (whose) => {
+    const text = readFileSync(whose === "docker" ? debianFile(DOCKER_PROFILE) : "/usr/share/containers/seccomp.json");
+    const copy = file(text.toString());
+    const commands = `${status("Seccomp")}; busybox hostname x 2>&1; busybox echo works`;
+    const { stdout, stderr } = await sh(["--seccomp", copy], commands);
+    expect(stderr).toBe("");
+    expect(stdout).toStartWith("Seccomp: 2\n");
+    expect(stdout).toMatch(/sethostname: Operation not permitted\nworks\n$/);
+  });
+
+  test.each([
+    [{ action: "SCMP_ACT_KILL_PROCESS" }, 128 + 31, ""],
+    [{ action: "SCMP_ACT_KILL_THREAD" }, 128 + 31, ""],
+    [{ action: "SCMP_ACT_KILL" }, 128 + 31, ""],
+    [{ action: "SCMP_ACT_TRAP" }, 128 + 31, ""],
+    [{ action: "SCMP_ACT_ERRNO" }, 1, "Operation not permitted"],
+    [{ action: "SCMP_ACT_ERRNO", errnoRet: 28 }, 1, "No space left on device"],
+    [{ action: "SCMP_ACT_ERRNO", errno: "EDQUOT" }, 1, "Disk quota exceeded"],
+    [{ action: "SCMP_ACT_TRACE", errnoRet: 7 }, 1, "Function not implemented"], // nobody traces
+    [{ action: "SCMP_ACT_LOG" }, 0, ""],
+    [{ action: "SCMP_ACT_ALLOW" }, 0, ""],
+  ])("--seccomp: the kernel does %j", async (rule, code, said) => {
+    const more = { names: ["acct"], action: "SCMP_ACT_ERRNO" };
+    const profile = { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["mkdir", "mkdirat"], ...rule }, more] };
+    const command = ["scratch", "busybox", "mkdir", "/tmp/made"];
+    const result = await hutch(["run", "--seccomp", file(profile), ...BUSYBOX, ...command]);
+    expect(result.stderr).toContain(said);
+    expect(result.code).toBe(code);
+  });
+
+  test.each([
+    ["SCMP_ACT_ERRNO", "errno EPERM"],
+    ["SCMP_ACT_KILL_PROCESS", "kill process"],
+    ["SCMP_ACT_TRACE", "trace 1"],
+  ])(
+    "--seccomp, --seccomp-fd: a filter (%s) that stops the start itself is told before",
+    async (defaultAction, said) => {
+      const profile = (...names: readonly string[]) => ({
+        defaultAction,
+        syscalls: [{ names, action: "SCMP_ACT_ALLOW" }],
+      });
+      for (const [call, names] of [
+        ["rt_sigprocmask", ["execve", "exit_group"]],
+        ["execve", ["rt_sigprocmask", "exit_group"]],
+      ] as const) {
+        const message = `the filter answers ${call} with ${said}`;
+        const path = file(profile(...names));
+        expectFailure(
+          await hutch(["run", "--seccomp", path, "scratch", "true"]),
+          125,
+          message,
+          `from --seccomp ${path}`,
+        );
+        const compiled = join(folder(), "filter.bpf");
+        writeFileSync(compiled, compileSeccomp(profile(...names), { arch: NATIVE, capabilities: [], kernel: [6, 1] }));
+        const run = 'exec 5<"$1"; shift; exec $AS "$HUTCH" "$@"';
+        const result = await script(run, [compiled, "run", "--seccomp-fd", "5", "scratch", "true"]);
+        expectFailure(result, 125, message, "from --seccomp-fd 5");
+      }
+    },
+  );
 
   test("--seccomp-fd: a compiled filter", async () => {
     const path = join(folder(), "filter.bpf");

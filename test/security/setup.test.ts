@@ -1,7 +1,7 @@
 /** Section A: roots and sources that try to lead the set-up astray. Numbers are those of docs/security.md. */
 
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BUSYBOX, expectFailure, expectSuccess } from "../cli/hutch.ts";
 import { eachAttacker, results, snapshot } from "./attackers.ts";
@@ -108,6 +108,24 @@ eachAttacker("section A", (field) => {
     expectFailure(result, 125, "/proc (nosymfollow)");
     expect(result.stderr).toMatch(/ELOOP|EEXIST/);
     expect(snapshot(victim)).toEqual(before);
+  });
+
+  test.each(["/tmp", "../../../../tmp", "/proc"])("A6: /sys of a bound root is a link to %s", async (target) => {
+    const { root, victim, before } = scene({
+      proc: { directory: true },
+      dev: { directory: true },
+      sys: { link: target },
+    });
+    copyFileSync("/bin/busybox", join(root, "bin/busybox"));
+    const result = await hutch(["run", "--read-only", root, "busybox", "true"]);
+    expectFailure(result, 125, "cover ", "/sys/firmware", "ELOOP", "where /sys is a directory");
+    expect(snapshot(victim)).toEqual(before);
+    unlinkSync(join(root, "sys"));
+    writeFileSync(join(root, "sys"), "no directory: nothing to cover\n");
+    expectSuccess(
+      await hutch(["run", "--read-only", root, "busybox", "cat", "/sys"]),
+      "no directory: nothing to cover\n",
+    );
   });
 
   test(

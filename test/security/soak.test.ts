@@ -1,10 +1,11 @@
 /** Many sandboxes leave nothing; scripts/soak.ts runs ten thousand. */
 
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatSoak, type Leftovers, leftovers, soak, type Soak } from "../../scripts/soak.ts";
+import { adoptOrphans } from "../cli/host-processes.ts";
 import { eachCaller } from "../cli/hutch.ts";
 
 const [IN_A_ROW, AT_ONCE] = [200, 20];
@@ -63,4 +64,19 @@ test("the count sees what is left", () => {
   expect(after.descriptors).toBeGreaterThan(before.descriptors);
   child.kill();
   rmSync(folder, { recursive: true, force: true });
+});
+
+test("a process that outlives what started it is counted", async () => {
+  const command = ["sh", "-c", "sleep 100 <&- >&- 2>&- & echo $! >> $0"];
+  const folder = mkdtempSync(join(tmpdir(), "hutch-soak-"));
+  const pids = join(folder, "pids");
+  try {
+    const { before, after, failures } = await soak([...command, pids], { runs: 3, atOnce: 1, folders: [] });
+    expect(failures).toEqual([]);
+    expect(after.children - before.children).toBe(3);
+  } finally {
+    adoptOrphans(false);
+    for (const pid of readFileSync(pids, "utf8").trim().split("\n")) process.kill(Number(pid), "SIGKILL");
+    rmSync(folder, { recursive: true });
+  }
 });

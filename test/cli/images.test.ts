@@ -103,6 +103,26 @@ eachCaller("images", (bench) => {
     expect(shown.code).toBe(0);
   });
 
+  test("a registry that asks to wait is told of on a terminal, and nothing elsewhere", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    let busy = 0;
+    registry.intercept = () =>
+      busy-- > 0
+        ? Response.json({}, { status: 429, statusText: "Too Many Requests", headers: { "retry-after": "1" } })
+        : undefined;
+    for (const [line, told] of [
+      ['script -qec "$HUTCH pull $1" /dev/null </dev/null', true],
+      ['"$HUTCH" pull "$1" 2>&1', false],
+    ] as const) {
+      busy = 2;
+      const env = { HUTCH_STORE: `${bench.folder()}/store` };
+      const { stdout, code } = await bench.shell(line, [`${registry.host}/test`], { env });
+      const count = stdout.split(`${registry.host} asks to wait 1 s (429 Too Many Requests)\r\n`).length - 1;
+      expect({ told: count > 0, asked: stdout.includes("wait"), code }).toEqual({ told, asked: told, code: 0 });
+    }
+  });
+
   test("failures say registry, reference, status and the registry's own words", async () => {
     await using registry = startRegistry();
     const env = { HUTCH_STORE: `${bench.folder()}/store` };

@@ -56,7 +56,7 @@ function plainRequest(argv: readonly string[]): RunRequest | undefined {
 
 /** A directory as a root. */
 function plainDirectory({ parsed, rootWord, command }: RunRequest): Plain | undefined {
-  if (rootWord === "scratch" || command.length === 0) return undefined;
+  if (rootWord === "scratch" || command.length === 0 || has(parsed, "pull")) return undefined;
   const path = hostPath(rootWord, workingDirectory(), rootWord);
   const readonly = last(parsed, "read-only");
   const root: Plain["root"] =

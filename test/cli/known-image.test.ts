@@ -75,6 +75,19 @@ eachCaller("an image run again", (bench) => {
     expect(readdirSync(join(store, "tmp"))).toEqual([]);
   });
 
+  test("is not kept where no launcher fits: it would be opened twice", async () => {
+    const { registry, store, name, hutch } = await setUp();
+    await using server = registry;
+    const more = Array.from({ length: 40 }, (_, index) => layerOf(tar(file("version", `${index}\n`))));
+    server.add(imageOf([base, ...more], { Cmd: ["cat", "/version"] }));
+    for (let i = 0; i < 2; i++) expectSuccess(await hutch("run", name), "39\n");
+    expect(existsSync(join(store, "plain"))).toBe(false);
+    server.add(one);
+    expectSuccess(await hutch("run", "--pull=always", name), "one\n");
+    expectSuccess(await hutch("run", name), "one\n");
+    expect(readdirSync(join(store, "plain"))).toHaveLength(1);
+  });
+
   test("is what a pull, a removal or another store says", async () => {
     const { registry, store, name, hutch } = await setUp();
     await using server = registry;

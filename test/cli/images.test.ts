@@ -38,6 +38,9 @@ eachCaller("images", (bench) => {
     );
     const [inspected] = JSON.parse((await hutch("inspect", digest.slice(7, 19))).stdout) as Listed[];
     expect(inspected).toMatchObject({ name, digest, config: { Cmd: ["/bin/sh"] } });
+    const formatted = await hutch("inspect", "--format", "json", name);
+    expect(JSON.parse(formatted.stdout)).toEqual([inspected]);
+    expectFailure(await hutch("inspect", "--format", "text", name), 125, "--format");
     const archive = `${folder}/saved.tar`;
     expectSuccess(await hutch("save", "-o", archive, name), "");
     const piped = await bench.shell('"$HUTCH" save "$1" | cmp - "$2"', [name, archive], { env });

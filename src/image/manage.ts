@@ -212,6 +212,8 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       if (!removedHere(leaving)) refused.push(leaving);
     } else removeByPath(leaving);
   }
+  for (const directory of [store.partial, store.tmp])
+    for (const name of namesIn(directory)) bytes += statAt(AT_FDCWD, join(directory, name))?.size ?? 0;
   for (const directory of [store.partial, store.tmp, store.plain])
     for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))

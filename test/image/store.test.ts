@@ -151,6 +151,7 @@ test("prune frees what nothing names, by name and by id", async () => {
   expect((await failure(removeImage(store, "nothing"))).message).toMatch(/no image "nothing"/);
   writeFileSync(join(store.partial, "ab"), "left");
   mkdirSync(join(store.layers, "cd.tmp/diff"), { recursive: true });
+  expect(await pruneImages(store)).toMatchObject({ names: [], freed: { blobs: 0, bytes: 4 } }); // those of "left"
   expect((await pruneImages(store, { all: true })).names).toEqual([`${registry.host}/test:c`]);
   expect([store.partial, store.layers, store.tmp].flatMap((path) => readdirSync(path))).toEqual([]);
 });

@@ -11,7 +11,7 @@ import { writeAll } from "../libc/files.ts";
  * Whether standard input, output or error was closed when hutch began. Bun opens /dev/null in its place, with O_CLOEXEC:
  * no descriptor that came through execve(2) has that flag (fcntl(2)).
  */
-export function wasClosed(descriptor: 0 | 1 | 2): boolean {
+export function wasClosed(descriptor: number): boolean {
   const flags = rawCall("fcntl", descriptor, F_GETFD);
   return flags < 0 || (flags & FD_CLOEXEC) !== 0;
 }

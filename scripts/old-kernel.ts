@@ -233,7 +233,7 @@ async function main(): Promise<number> {
     const { output: log, milliseconds } = await mustRun([
       ...[
         "timeout",
-        "600",
+        "1800", // seconds, on a machine that does other things as well
         "qemu-system-x86_64",
         "-accel",
         "tcg,thread=multi",

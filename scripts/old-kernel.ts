@@ -1,7 +1,7 @@
 /**
  * Boot the built hutch on Debian 12's kernel, Linux 6.1, in a virtual machine (QEMU without KVM, half a minute), and run
  * a list of checks there as root and as an ordinary user. Not a part of `npm test`.
- *   apt-get install qemu-system-x86 cpio busybox-static e2fsprogs && npm run build
+ *   apt-get install qemu-system-x86 cpio busybox-static e2fsprogs uidmap && npm run build
  *   bun scripts/old-kernel.ts [KERNEL_PACKAGE]
  * The kernel's package is downloaded and unpacked, never installed.
  */
@@ -34,6 +34,11 @@ const CHECKS: readonly Check[] = [
   ["volume", "hutch run -v /rootfs/a:/mnt:ro /rootfs /bin/cat /mnt/x", "x"],
   ["3 layers", `hutch run oci:/image3 /bin/sh -c '${TREE}'`, "z\n1"],
   ["3 layers: a removed directory made again", `hutch run oci:/image3 /bin/sh -c '${REMADE}'`, "new\n1"],
+  [
+    "ranges of ids: a removed directory made again, and nothing left",
+    `hutch run --userns auto oci:/image3 /bin/sh -c '${REMADE}; mkdir /a; echo > /a/x; /bin/busybox chown -R 7:8 /a; ls -ln /a/x | grep -c "7 *8"'; ls -A $HUTCH_STORE/sessions | wc -l`,
+    "new\n1\n1\n0",
+  ],
   [
     "a store in memory, 101 layers: a removed directory made again in a copy",
     `export HUTCH_STORE=/mem/$USER; hutch run oci:/image100 /bin/sh -c '${REMADE}'; ls -A $HUTCH_STORE/sessions | wc -l`,
@@ -107,11 +112,15 @@ async function makeRoot(root: string): Promise<void> {
     await mkdir(join(root, name), { recursive: true });
   await copyFile(join(ROOT, "dist/hutch"), join(root, "usr/bin/hutch"));
   for (const name of ["mydocker", "nix-build-shell"]) await symlink("hutch", join(root, "usr/bin", name));
-  const { output } = await mustRun(["ldd", join(ROOT, "dist/hutch")]);
+  const mappers = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
+  for (const path of mappers) await copyFile(path, join(root, path));
+  const { output } = await mustRun(["ldd", join(ROOT, "dist/hutch"), ...mappers]);
   for (const path of output.match(/\/\S+(?= \()/g) ?? []) {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await cp(path, join(root, path), { dereference: true });
   }
+  for (const name of ["subuid", "subgid"])
+    await Bun.write(join(root, "etc", name), "root:200000:65536\nuser:100000:65536\n");
   for (const place of ["bin", "rootfs/bin"]) await copyFile(BUSYBOX, join(root, place, "busybox"));
   await symlink("busybox", join(root, "bin/sh"));
   for (const name of ["sh", "ls", "cat", "rm", "mkdir", "rmdir", "grep", "touch", "sleep"])
@@ -133,7 +142,7 @@ async function makeRoot(root: string): Promise<void> {
 export PATH=/usr/bin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t cgroup2 none /sys/fs/cgroup
 mkdir /mem; mount -t tmpfs -o mode=1777 mem /mem
-chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user
+chmod 1777 /tmp; chown -R 0:0 /rootfs; chown -R 1000:1000 /home/user; chmod 4755 /usr/bin/newuidmap /usr/bin/newgidmap
 ip link set lo up
 echo "KERNEL $(uname -r)"
 echo "AS root"; USER=root HOME=/root HUTCH_STORE=/var/lib/hutch sh /checks
@@ -224,7 +233,7 @@ async function main(): Promise<number> {
     const { output: log, milliseconds } = await mustRun([
       ...[
         "timeout",
-        "600",
+        "1800", // seconds, on a machine that does other things as well
         "qemu-system-x86_64",
         "-accel",
         "tcg,thread=multi",

@@ -8,19 +8,21 @@
  */
 
 import { chmodSync, chownSync, mkdirSync, statfsSync } from "node:fs";
-import { UsageError } from "../errors.ts";
+import { SystemError, UsageError } from "../errors.ts";
 import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { copyMerged } from "../image/merge.ts";
 import { explainWrite, type Store } from "../image/store.ts";
 import { readOutcome } from "../launch/afterwards.ts";
 import type { Self } from "../launch/become.ts";
-import { removeOldSessions } from "../sessions/session-directory.ts";
+import { oldSessions, removeOldSessions } from "../sessions/session-directory.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
+import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, setXattr } from "../libc/file.ts";
 import type { HostPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
 import { makeGuardedDirectory } from "./guarded-directory.ts";
-import { imageContext } from "./image-context.ts";
+import { type ImageContext, imageContext } from "./image-context.ts";
+import { removeRanged } from "./ranges.ts";
 
 /** Magic numbers (statfs(2)) of file systems that an overlay may write to: ext4, xfs, btrfs, f2fs. */
 const WRITABLE_BELOW_AN_OVERLAY: readonly number[] = [0xef53, 0x58465342, 0x9123683e, 0xf2f52010];
@@ -33,7 +35,7 @@ function layersDirectory({ root }: Store): string {
 /** Whose the files of the sandbox's root are outside; undefined where the caller could not remove all that it makes. */
 function rootOwner({ idMap }: Spec, { root, ranges, uid, gid }: HostFacts): { uid: number; gid: number } | undefined {
   if (root) return ranges === undefined ? undefined : { uid: ranges.uid.start, gid: ranges.gid.start };
-  return idMap === "default" ? { uid, gid } : undefined;
+  return typeof idMap === "object" ? undefined : { uid, gid }; // with ranges, too, root inside is the caller
 }
 
 /** What is to be made on disk for a sandbox. */
@@ -57,7 +59,8 @@ export function findDiskRoot(spec: Spec, host: HostFacts): DiskRoot | undefined 
     mkdirSync(parent, { recursive: true, mode: 0o700 }); // the caller's own, made when it is missing
     const isImage = root.lower.every((path) => path.startsWith(`${store.root}/`));
     if ((overlays || !isImage) && holdsWritableLayer(parent)) return { kind: "layer", parent, owner };
-    return isImage ? { kind: "copy", parent, owner } : undefined;
+    // A copy with the ids of ranges is not for this process to make.
+    return isImage && (host.root || spec.idMap === "default") ? { kind: "copy", parent, owner } : undefined;
   } catch {
     return undefined; // a directory runs without a store, too: then in memory, as `hutch plan` tells
   }
@@ -115,9 +118,12 @@ export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner 
   return directory;
 }
 
-/** Remove what sandboxes left whose hutch was killed. */
-export function removeOldLayers(store: Store): void {
-  removeOldSessions(layersDirectory(store));
+/** Remove what sandboxes left whose hutch was killed. @throws HutchError when files belong to ids that are not ours */
+export async function removeOldLayers(context: ImageContext): Promise<void> {
+  const parent = layersDirectory(context.store);
+  removeOldSessions(parent);
+  const rest = oldSessions(parent);
+  if (rest.length > 0) await removeRanged(context)?.(rest);
 }
 
 /** `hutch end-disk-layer DIRECTORY FD`: what follows a sandbox with its writable layer on disk. Not for people. */
@@ -125,7 +131,14 @@ export const endDiskLayer: Command = {
   main: async ([directory, descriptor]) => {
     if (directory === undefined || descriptor === undefined)
       throw new UsageError("end-disk-layer needs a directory and a descriptor");
-    removeTree(directory);
+    try {
+      removeTree(directory);
+    } catch (error) {
+      const remove = removeRanged({ uid: rawCall("geteuid") });
+      if (remove === undefined || !(error instanceof SystemError) || !["EACCES", "EPERM"].includes(error.code))
+        throw error;
+      await remove([directory]); // files of --userns auto
+    }
     return readOutcome(Number(descriptor));
   },
 };

@@ -6,10 +6,13 @@ import { inspectImage } from "../image/manage.ts";
 import { inspectJson } from "../image/views.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
-import { has, parseMixed } from "./options.ts";
+import { has, oneOf, parseMixed } from "./options.ts";
 import { print } from "./report.ts";
 
-const OPTIONS = { help: { type: "boolean", description: "show this" } } as const satisfies ArgsDef;
+const OPTIONS = {
+  format: { type: "string", valueHint: "json", description: "accepted: it is always JSON" },
+  help: { type: "boolean", description: "show this" },
+} as const satisfies ArgsDef;
 
 const OPERANDS = "IMAGE…";
 
@@ -22,6 +25,7 @@ export const inspect: Command = {
       return 0;
     }
     if (parsed.operands.length === 0) throw new UsageError("IMAGE is missing", { hint: `hutch inspect ${OPERANDS}` });
+    oneOf(parsed, "format", ["json"], "json");
     const { store } = imageContext();
     const found = parsed.operands.map((word) => inspectJson(inspectImage(store, word)));
     print(`${JSON.stringify(found, null, 2)}\n`);

@@ -7,6 +7,7 @@ import { asSystemError, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
 import { writeAll } from "../libc/files.ts";
 import { last, type Parsed } from "./options.ts";
+import { wasClosed } from "./report.ts";
 
 /**
  * Open what `--json` names: a descriptor of 3 or above that survives execve and that the program does not inherit.
@@ -24,7 +25,8 @@ export function openOutput(parsed: Parsed): number {
     return aside(parsed, opened, true);
   }
   const writable = rawCall("fcntl", Number(number), c.F_GETFL);
-  if (writable < 0) throw new UsageError(`descriptor ${number} is not open`, { from });
+  if (writable < 0 || (Number(number) <= 2 && wasClosed(Number(number))))
+    throw new UsageError(`descriptor ${number} is not open`, { from });
   if ((writable & c.O_ACCMODE) === c.O_RDONLY)
     throw new UsageError(`descriptor ${number} is not for writing`, { from });
   return aside(parsed, Number(number), Number(number) > 2);

@@ -11,7 +11,7 @@ import { imageContext } from "./image-context.ts";
 import { has, last, parseMixed } from "./options.ts";
 import { showProgress } from "./progress.ts";
 import { oneLine } from "../bytes.ts";
-import { print } from "./report.ts";
+import { print, wasClosed } from "./report.ts";
 
 const OPTIONS = {
   input: { type: "string", alias: "i", valueHint: "FILE", description: "what to read [standard input]" },
@@ -30,7 +30,8 @@ export const load: Command = {
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch load -i FILE" });
     const input = last(parsed, "input");
-    if (input === undefined && isTerminal(0)) throw new UsageError("nothing to read", { hint: "hutch load -i FILE" });
+    if (input === undefined && (isTerminal(0) || wasClosed(0)))
+      throw new UsageError("nothing to read", { hint: "hutch load -i FILE" });
     const wanted = last(parsed, "platform");
     const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
     const { store, uid } = imageContext();

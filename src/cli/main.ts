@@ -50,6 +50,6 @@ export async function main(): Promise<number> {
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
     const code = await reportError(error, label);
     if (failures === "status" || code !== EXIT.failure) return code;
-    return error instanceof UsageError ? 2 : failures === "image" ? EXIT.failure : 1;
+    return error instanceof UsageError ? 2 : 1;
   }
 }

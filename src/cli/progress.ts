@@ -44,8 +44,8 @@ export function showProgress(applet: string): ProgressShow {
         drawn = 0;
       }
       if (!terminal) return;
-      if (event.kind === "waiting") {
-        write(`waiting for ${oneLine(event.what)}\n`);
+      if (event.kind === "waiting" || event.kind === "pause") {
+        write(`${oneLine(event.kind === "pause" ? event.text : `waiting for ${event.what}`)}\n`);
         drawn = 0;
       }
       if (event.kind === "layer") started.set(event.digest, performance.now());

@@ -29,7 +29,7 @@ export const prune: Command = {
     const [stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: "hutch rmi IMAGE removes one" });
     const context = imageContext();
-    removeOldLayers(context.store);
+    await removeOldLayers(context);
     using progress = showProgress("hutch prune");
     const { names, freed } = await pruneImages(context.store, {
       all: has(parsed, "all"),

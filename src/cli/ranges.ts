@@ -31,7 +31,7 @@ export function withRanges(context: ImageContext, from: string): ImageContext & 
 }
 
 /** How an ordinary user's `rmi` and `prune` remove what `--userns auto` has unpacked; undefined for root, who just may. */
-export function removeRanged({ uid }: ImageContext): RemoveRanged | undefined {
+export function removeRanged({ uid }: Pick<ImageContext, "uid">): RemoveRanged | undefined {
   if (uid === 0) return undefined;
   return async (paths) => {
     const from = "layers of --userns auto";

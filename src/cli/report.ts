@@ -2,12 +2,30 @@
 
 import { encodeBytes, oneLine } from "../bytes.ts";
 import { EXIT, HutchError } from "../errors.ts";
-import { asSystemError } from "../libc/call.ts";
+import { asSystemError, rawCall, systemError } from "../libc/call.ts";
+import { F_GETFD, FD_CLOEXEC } from "../libc/constants.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { writeAll } from "../libc/files.ts";
 
-/** Write text to standard output, all of it. @throws SystemError (EPIPE when the reader has gone) */
+/**
+ * Whether standard input, output or error was closed when hutch began. Bun opens /dev/null in its place, with O_CLOEXEC:
+ * no descriptor that came through execve(2) has that flag (fcntl(2)).
+ */
+export function wasClosed(descriptor: number): boolean {
+  const flags = rawCall("fcntl", descriptor, F_GETFD);
+  return flags < 0 || (flags & FD_CLOEXEC) !== 0;
+}
+
+/** Write to standard output, all of it. @throws SystemError (EBADF when it is closed, EPIPE when the reader has gone) */
+export function writeOutput(bytes: Uint8Array): void {
+  if (wasClosed(1))
+    throw systemError("write to descriptor 1", errnoNumber("EBADF") ?? 9, { hint: "standard output is closed" });
+  writeAll(1, bytes);
+}
+
+/** {@link writeOutput} of text. */
 export function print(text: string): void {
-  writeAll(1, encodeBytes(text));
+  writeOutput(encodeBytes(text));
 }
 
 /** An error as the user sees it: what happened, which of their words asked for it, what to do. */

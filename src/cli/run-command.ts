@@ -1,6 +1,6 @@
 /**
  * `hutch run`, after the short way (lane.ts) has found that this is not for it. An image that is opened here may turn out to
- * be one for a prelinked launcher; it is kept for the short way of the next run.
+ * be one for a prelinked launcher; then it is kept for the short way of the next run.
  */
 
 import { workingDirectory } from "../libc/files.ts";
@@ -28,18 +28,14 @@ export const run: Command = {
     const { openRoot } = await import("./shown-root.ts");
     const shown = await openRoot(request.parsed, request.rootWord, workingDirectory());
     const plain = shown.root.kind === "overlay" && !shown.root.readonly ? await plainImage(request, shown) : undefined;
-    if (plain !== undefined) {
-      if (isNameAlone(request.parsed)) await keep(request, shown);
-      await startPlain(plain, request, self);
-    }
+    const keep = isNameAlone(request.parsed) ? async () => keepFor(request, shown) : undefined;
+    if (plain !== undefined) await startPlain(plain, request, self, keep);
     return runWith(argv, self, shown);
   },
 };
 
-/** Keep what is known of an image, unless it is kept already and did not help. */
-async function keep({ rootWord, command }: RunRequest, shown: ShownRoot): Promise<void> {
-  const { keepKnownImage, openKnownImage } = await import("./known-image.ts");
-  const known = openKnownImage(rootWord, command);
-  if (known === undefined) keepKnownImage(rootWord, shown);
-  else known.lease[Symbol.dispose]();
+/** Keep what is known of an image that a launcher fits; any other would be opened in vain. */
+async function keepFor({ rootWord }: RunRequest, shown: ShownRoot): Promise<void> {
+  const { keepKnownImage } = await import("./known-image.ts");
+  keepKnownImage(rootWord, shown);
 }

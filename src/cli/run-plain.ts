@@ -56,7 +56,7 @@ function plainRequest(argv: readonly string[]): RunRequest | undefined {
 
 /** A directory as a root. */
 function plainDirectory({ parsed, rootWord, command }: RunRequest): Plain | undefined {
-  if (rootWord === "scratch" || command.length === 0) return undefined;
+  if (rootWord === "scratch" || command.length === 0 || has(parsed, "pull")) return undefined;
   const path = hostPath(rootWord, workingDirectory(), rootWord);
   const readonly = last(parsed, "read-only");
   const root: Plain["root"] =
@@ -99,11 +99,14 @@ async function prelinkedFor(shape: Shape): Promise<Prelinked | undefined> {
   return find(shape);
 }
 
-/** Become the launcher of a plain run, or return when it is none after all. @throws SystemError */
+/**
+ * Become the launcher of a plain run, or return when it is none after all. `fitting` is called when one fits.
+ * @throws SystemError */
 export async function startPlain(
   { root, args, env: imageEnv, lease }: Plain,
   request: RunRequest,
   self: Self,
+  fitting?: () => Promise<void>,
 ): Promise<void> {
   const host = gatherFacts({ root, mounts: [], idMap: "default", words: {} });
   const directories = root.kind === "bind" ? [root.path] : root.lower;
@@ -130,6 +133,7 @@ export async function startPlain(
   const { reportFd, executableFd } = explainDescriptors(self);
   const image = fill(prelinked, values, candidates, { reportFd, executableFd, argvBytes, lease });
   if (image === undefined) return;
+  if (fitting !== undefined) await fitting();
   const brief = { ...values, args: args.slice(0, 1), env: env.filter((entry) => entry.startsWith("PATH=")) };
   writeAll(reportFd, emptyReport({ shape, values: brief }));
   execute(memoryFile("hutch", image), own);

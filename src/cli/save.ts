@@ -9,7 +9,7 @@ import { isTerminal, pathStatus, writeAll } from "../libc/files.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, last, parseMixed } from "./options.ts";
-import { print } from "./report.ts";
+import { print, writeOutput } from "./report.ts";
 
 const OPTIONS = {
   output: { type: "string", alias: "o", valueHint: "FILE", description: "where to write [standard output]" },
@@ -32,7 +32,7 @@ export const save: Command = {
       throw new UsageError("an archive is nothing for a terminal", { hint: "write it to a file: -o FILE" });
     }
     const archive = saveImage(imageContext().store, parsed.operands);
-    if (output === undefined) for await (const chunk of archive) writeAll(1, chunk);
+    if (output === undefined) for await (const chunk of archive) writeOutput(chunk);
     else await writeWhole(output.value, archive);
     return 0;
   },

@@ -42,6 +42,12 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string, patien
   if (readonly !== undefined && writable !== undefined)
     throw new UsageError("--read-only and --writable contradict each other");
   if (word === "") throw new UsageError("ROOT is empty");
+  if (!isImageName(word))
+    for (const option of ["pull", "platform"]) {
+      const given = last(parsed, option);
+      if (given !== undefined)
+        throw new UsageError(`--${option} is for images, and ${word} is none`, { from: given.words });
+    }
   if (word === "scratch") {
     if (writable !== undefined)
       throw new UsageError("scratch is always writable and never kept", { from: "--writable" });

@@ -167,14 +167,21 @@ export type RetryPolicy = {
   readonly transport: number;
   /** First wait in milliseconds, doubled each time; Retry-After goes before. */
   readonly delay: number;
+  /** Milliseconds of waiting in all the requests of a pull. */
+  readonly total: number;
 };
 
-export const RETRY_POLICY: RetryPolicy = { busy: 4, server: 1, transport: 2, delay: 2000 };
+export const RETRY_POLICY: RetryPolicy = { busy: 4, server: 1, transport: 2, delay: 2000, total: 300_000 };
 
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+/** Wait before another try, `answer` being why (undefined: there was none); false when that would be too long. */
+export type Pause = (ms: number, answer: Response | undefined) => Promise<boolean>;
 
 /** Call `attempt` until its answer is worth keeping or the policy is spent. The last answer or error comes out. */
-export async function withRetries(attempt: () => Promise<Response>, policy: RetryPolicy): Promise<Response> {
+export async function withRetries(
+  attempt: () => Promise<Response>,
+  policy: RetryPolicy,
+  pause: Pause,
+): Promise<Response> {
   const spent = { busy: 0, server: 0, transport: 0 };
   for (let wait = policy.delay; ; wait *= 2) {
     let response: Response | undefined;
@@ -194,14 +201,14 @@ export async function withRetries(attempt: () => Promise<Response>, policy: Retr
           : status >= 500
             ? "server"
             : undefined;
-    if (kind === undefined || spent[kind] >= policy[kind]) {
+    const asked = parseRetryAfter(response?.headers.get("retry-after") ?? null, Date.now());
+    const own = kind === "transport" ? wait / 10 : wait;
+    if (kind === undefined || spent[kind] >= policy[kind] || !(await pause(asked ?? own, response))) {
       if (response === undefined) throw failure;
       return response;
     }
     spent[kind] += 1;
-    const asked = parseRetryAfter(response?.headers.get("retry-after") ?? null, Date.now());
     await response?.body?.cancel();
-    await sleep(asked ?? (kind === "transport" ? wait / 10 : wait));
   }
 }
 

@@ -6,7 +6,8 @@ import { JSON_LIMIT } from "./json.ts";
 import { type Descriptor, parseManifest } from "./manifest.ts";
 import type { Platform } from "./platform.ts";
 import type { OnEvent } from "./source.ts";
-import { acquire, readFileBounded, type Store, writeFileAtomic } from "./store.ts";
+import { keepReserve, replaceFromReserve } from "./reserve.ts";
+import { acquire, isDiskFull, readFileBounded, type Store, writeFileAtomic } from "./store.ts";
 
 /** One named (or source-bound) image of the store. */
 export type StoredImage = {
@@ -84,8 +85,16 @@ export async function updateImages<T>(
   const isSame = images.length === before.length && images.every((image, i) => image === before[i]);
   if (isSame) return result; // prune frees what it can on a full disk, too
   const index = { schemaVersion: 2, manifests: images.map(toDescriptor) };
-  const text = `${JSON.stringify(index, undefined, 1)}\n`;
-  writeFileAtomic(store, `${store.images}/index.json`, text);
+  const text = new TextEncoder().encode(`${JSON.stringify(index, undefined, 1)}\n`);
+  const path = `${store.images}/index.json`;
+  try {
+    writeFileAtomic(store, path, text);
+  } catch (error) {
+    // Only for who takes away: what a list leaves of the reserve is then always enough for the next.
+    const isLess = images.length < before.length;
+    if (!isLess || !isDiskFull(error) || !replaceFromReserve(store, path, text)) throw error;
+  }
+  keepReserve(store, text.byteLength);
   return result;
 }
 

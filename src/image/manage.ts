@@ -9,7 +9,6 @@ import { type Digest, splitDigest } from "./digest.ts";
 import { putImage, readImages, type StoredImage, updateImages } from "./image-index.ts";
 import { heldLayers } from "./lease.ts";
 import { findById, findLocalImage, findRegistryImage, isOneImage, openImage, type OpenImage } from "./lookup.ts";
-import { hasLayer, layerHome } from "./layer-path.ts";
 import { removeByPath } from "./layers.ts";
 import {
   formatReference,
@@ -18,8 +17,9 @@ import {
   type RegistryReference,
   sourcePlace,
 } from "./reference.ts";
+import { keepReserve } from "./reserve.ts";
 import type { OnEvent } from "./source.ts";
-import { acquire, isDiskFull, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
+import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
 
 /** All images that can be read, and words about those that cannot. */
 export function listImages(store: Store): {
@@ -117,47 +117,21 @@ export async function removeImage(
     readonly removeRanged?: RemoveRanged | undefined;
   } = {},
 ): Promise<Removed> {
-  const remove = () =>
-    updateImages(
-      store,
-      (images) => {
-        const records = findRecords(store, images, text);
-        if (records.length > 1 && options.force !== true) {
-          throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
-            hint: "name one, or --force for all",
-          });
-        }
-        return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
-      },
-      options.onEvent,
-    );
-  let names: readonly string[];
-  try {
-    names = await remove();
-  } catch (error) {
-    using gc = isDiskFull(error) ? tryAcquire(store, "gc", "exclusive") : undefined;
-    if (gc === undefined || !makeRoom(store, findRecords(store, readImages(store), text))) throw error;
-    names = await remove();
-  }
+  const names = await updateImages(
+    store,
+    (images) => {
+      const records = findRecords(store, images, text);
+      if (records.length > 1 && options.force !== true) {
+        throw new HutchError(`${JSON.stringify(text)} is ${records.map(nameOf).join(", ")}`, {
+          hint: "name one, or --force for all",
+        });
+      }
+      return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
+    },
+    options.onEvent,
+  );
   using gc = tryAcquire(store, "gc", "exclusive");
   return { names, freed: gc === undefined ? undefined : await collect(store, options.removeRanged) };
-}
-
-/**
- * Room for a new list of images on a full disk: unpacked layers of images that are to go, which come back from their
- * blobs where another image wants them. Only under the exclusive gc lock. False when there are none that nobody uses.
- */
-function makeRoom(store: Store, going: readonly StoredImage[]): boolean {
-  const held = heldLayers(store);
-  if (held === "all") return false;
-  const chains = going.flatMap((record) => openImage(store, record).chain);
-  const free = [...new Set(chains)].filter((chainId) => !held.has(chainId) && hasLayer(store, chainId));
-  for (const chainId of free) {
-    const leaving = `${layerHome(store, chainId)}.tmp`;
-    rename(layerHome(store, chainId), leaving);
-    removeByPath(leaving);
-  }
-  return free.length > 0;
 }
 
 const nameOf = ({ name, source, manifest }: StoredImage): string =>
@@ -178,22 +152,10 @@ export async function pruneImages(
   using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
   void gc;
   const isKept = ({ name }: StoredImage): boolean => options.all !== true && name !== undefined;
-  const remove = async (): Promise<readonly string[]> =>
-    await updateImages(store, (images) => ({
-      images: images.filter(isKept),
-      result: images.filter((image) => !isKept(image)).map(nameOf),
-    }));
-  const names = await remove().catch(async (error: unknown) => {
-    if (
-      !isDiskFull(error) ||
-      !makeRoom(
-        store,
-        readImages(store).filter((image) => !isKept(image)),
-      )
-    )
-      throw error;
-    return await remove();
-  });
+  const names = await updateImages(store, (images) => ({
+    images: images.filter(isKept),
+    result: images.filter((image) => !isKept(image)).map(nameOf),
+  }));
   return { names, freed: await collect(store, options.removeRanged) };
 }
 
@@ -250,12 +212,16 @@ async function collect(store: Store, removeRanged?: RemoveRanged): Promise<Colle
       if (!removedHere(leaving)) refused.push(leaving);
     } else removeByPath(leaving);
   }
+  for (const directory of [store.partial, store.tmp])
+    for (const name of namesIn(directory)) bytes += statAt(AT_FDCWD, join(directory, name))?.size ?? 0;
   for (const directory of [store.partial, store.tmp, store.plain])
     for (const name of namesIn(directory)) removeIn(directory, name);
   for (const name of namesIn(store.locks))
     if (name !== "gc" && name !== "index") rawCall("unlinkat", AT_FDCWD, join(store.locks, name), 0);
   if (refused.length > 0) await removeElsewhere(refused, removeRanged);
   for (const path of ranges) rawCall("unlinkat", AT_FDCWD, path, AT_REMOVEDIR); // what is empty now
+  using list = tryAcquire(store, "index", "exclusive");
+  if (list !== undefined) keepReserve(store, statAt(AT_FDCWD, `${store.images}/index.json`)?.size ?? 0); // room again
   return { blobs, layers: stale.length, bytes };
 }
 

@@ -6,6 +6,7 @@ import { type Digest, digestOf, isDigest, splitDigest } from "./digest.ts";
 import {
   isLoopback,
   isPlainServer,
+  type Pause,
   RETRY_POLICY,
   readBody,
   readBounded,
@@ -57,6 +58,8 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
   /** The endpoint that gave the manifest is asked first for the rest. */
   let preferred: Endpoint | undefined;
   let answered = false;
+  /** Milliseconds between tries so far. */
+  let waited = 0;
 
   const transport = ({ host, insecure }: Endpoint): Pick<SendOptions, "tls" | "firstByte" | "plainAllowed"> => ({
     tls: (url) => ({ insecure: insecure && isHost(url, host), ...options.certificates(url.host) }),
@@ -96,6 +99,19 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     return known;
   }
 
+  /** Waits are told when somebody might wonder; each is counted, so that many requests cannot wait for hours. */
+  const pauseFor =
+    ({ host }: Endpoint): Pause =>
+    async (ms, answer) => {
+      if (waited + ms > retry.total) return false;
+      waited += ms;
+      const asks = answer?.headers.has("retry-after") ? "asks to wait" : "is asked again in";
+      const why = answer === undefined ? "" : ` (${answer.status} ${answer.statusText})`;
+      if (ms >= 1000) options.onEvent?.({ kind: "pause", text: `${host} ${asks} ${Math.ceil(ms / 1000)} s${why}` });
+      await Bun.sleep(ms);
+      return true;
+    };
+
   /** One request to one endpoint, with authorization and retries; any final answer. */
   async function ask(
     endpoint: Endpoint,
@@ -108,7 +124,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
     const once = (): Promise<Response> =>
       send(url, { ...transport(endpoint), method, headers, authorization: authorizer.header() });
     const isPatient = answered || firstAnswer === undefined;
-    let response = await withRetries(once, isPatient ? retry : { ...retry, transport: 0 });
+    let response = await withRetries(once, isPatient ? retry : { ...retry, transport: 0 }, pauseFor(endpoint));
     answered = true;
     // A second refusal with error="invalid_token" is worth one more: the token ran out between the two.
     for (let tries = 0; tries < 2 && response.status === 401; tries++) {
@@ -116,7 +132,7 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
       if (tries > 0 && !isStale) break;
       if (!(await authorizer.answer(response))) break;
       await response.body?.cancel();
-      response = await withRetries(once, retry);
+      response = await withRetries(once, retry, pauseFor(endpoint));
     }
     showWarnings(response);
     return response;

@@ -35,6 +35,8 @@ export type ImageSource = {
 export type PullEvent =
   | { readonly kind: "resolving"; readonly name: string }
   | { readonly kind: "waiting"; readonly what: string }
+  /** A registry is asked again in a while, in words. */
+  | { readonly kind: "pause"; readonly text: string }
   | { readonly kind: "layer"; readonly digest: Digest; readonly size: number; readonly state: "exists" | "download" }
   | { readonly kind: "bytes"; readonly digest: Digest; readonly done: number; readonly size: number }
   | { readonly kind: "downloaded"; readonly digest: Digest; readonly size: number }

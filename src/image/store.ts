@@ -8,6 +8,7 @@
  *   tmp/       files before their rename; anybody's who holds no lock any more
  *   locks/     one empty file a lock
  *   leases/    one file a stack of layers, locked by sandboxes that run on it: layers that must stay
+ *   reserve    room for the list of images on a full disk (reserve.ts)
  *   plain/     one file a name that was run plainly: what the next run need not look up (plain-image.ts)
  *
  * Every change is one rename of something that is whole and on disk, so that a kill at any instant leaves at most a

@@ -92,21 +92,28 @@ export function rescueSessionDirectory(directory: string): string {
  * stays. Returns the removed paths. Never throws: an old directory must not stand in the way of a new session.
  */
 export function removeOldSessions(parent: string): readonly string[] {
-  const removed: string[] = [];
-  for (const name of namesIn(parent)) {
-    const match = NAME.exec(name);
-    if (match === null) continue;
-    const [, pid = "", start = "", boot = "", namespace = ""] = match;
-    const path = `${parent}/${name}`;
+  return oldSessions(parent).filter((path) => {
     try {
-      if (!mayBeRemoved(path) || !isGone({ pid, start, boot, namespace })) continue;
       removeTree(path);
-      removed.push(path);
+      return true;
     } catch {
-      // another session may be removing it too, or something is mounted there, or /proc cannot be read
+      return false; // another session may be removing it too, or something is mounted there
     }
-  }
-  return removed;
+  });
+}
+
+/** Those that {@link removeOldSessions} would remove. */
+export function oldSessions(parent: string): readonly string[] {
+  return namesIn(parent)
+    .filter((name) => {
+      const [whole, pid = "", start = "", boot = "", namespace = ""] = NAME.exec(name) ?? [];
+      try {
+        return whole !== undefined && mayBeRemoved(`${parent}/${name}`) && isGone({ pid, start, boot, namespace });
+      } catch {
+        return false; // /proc cannot be read
+      }
+    })
+    .map((name) => `${parent}/${name}`);
 }
 
 function namesIn(parent: string): readonly string[] {

@@ -33,6 +33,17 @@ const REFUSED: readonly Refusal[] = [
   { what: "--read-only and --writable", args: ["--read-only", "--writable", ".", "true"], says: ["contradict"] },
   { what: "--init and --no-init", args: ["--init", "--no-init", "scratch", "true"], says: ["--init", "--no-init"] },
   { what: "--writable scratch", args: ["--writable", "scratch", "true"], says: ["--writable"] },
+  { what: "--pull of scratch", args: ["--pull", "never", "scratch", "true"], says: ["--pull never", "for images"] },
+  {
+    what: "--pull of a directory",
+    args: ["--pull=always", ".", "true"],
+    says: ["--pull=always", "for images", ". is"],
+  },
+  {
+    what: "--platform of a directory",
+    args: ["--platform", "linux/arm64", "--read-only", "/", "true"],
+    says: ["--platform linux/arm64", "for images"],
+  },
   { what: "-d", args: ["-d", "scratch", "true"], says: ["-d", "&"] },
   { what: "--detach", args: ["--detach", "scratch", "true"], says: ["--detach"] },
   { what: "--name", args: ["--name", "a/b", "scratch", "true"], says: ["--name a/b", "not a name"] },

@@ -47,6 +47,12 @@ eachCaller("descriptors", (bench) => {
     expect(full.code).toBe(1);
     const gone = await shell('{ "$HUTCH" run --help; echo "$?" >&2; } | true');
     expect(gone.stderr).not.toContain("internal error");
+    for (const closed of [">&-", "<&- >&-"]) {
+      const shut = await shell(`"$HUTCH" plan scratch x ${closed}`);
+      expectFailure(shut, 1, "write to descriptor 1: EBADF", "standard output is closed");
+    }
+    for (const open of [">/dev/null", "<>/dev/null >&0", "<&- >/dev/null", "2>&- >/dev/null"])
+      expectSuccess(await shell(`"$HUTCH" plan scratch x ${open}`), "");
   });
 
   test("--preserve-fds passes so many on, and no more", async () => {

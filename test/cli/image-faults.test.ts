@@ -28,6 +28,8 @@ interface Case {
   readonly command: string;
   /** Calls, each with the distance between those that fail. */
   readonly calls: Readonly<Record<string, number>>;
+  /** What is injected beside: `CALL:FAULT:when=N`. */
+  readonly also?: string;
 }
 
 const CASES: readonly Case[] = [
@@ -39,6 +41,13 @@ const CASES: readonly Case[] = [
   },
   { name: "a load", filled: false, command: 'load -i "$2"', calls: { linkat: 1, renameat2: 2, write: 6 } },
   { name: "the last rmi", filled: true, command: 'rmi "oci:$1"', calls: { renameat2: 1, unlinkat: 3, fsync: 1 } },
+  {
+    name: "an rmi on a full disk",
+    filled: true,
+    command: 'rmi "oci:$1"',
+    calls: { ftruncate: 1, renameat2: 1, fsync: 1, unlinkat: 3 },
+    also: "write:error=ENOSPC:when=1", // the new list, which then goes into the reserve
+  },
   { name: "a prune", filled: true, command: "prune --all", calls: { renameat2: 1, unlinkat: 4, fsync: 1 } },
 ];
 
@@ -81,7 +90,7 @@ eachCaller("the store", (bench) => {
     )
     .filter((_, position) => (position % 2 === 0) === bench.caller.root);
 
-  test.each(tested)("is whole after $name with $fault", async ({ filled, command, calls, fault }) => {
+  test.each(tested)("is whole after $name with $fault", async ({ filled, command, calls, fault, also }) => {
     const folder = bench.folder();
     const [layout, archive, whole] = [`${folder}/layout`, `${folder}/archive.tar`, `${folder}/whole`];
     writeLayout(layout, image);
@@ -96,7 +105,9 @@ eachCaller("the store", (bench) => {
         const store = `${folder}/${call}-${when}`;
         const env = { HUTCH_STORE: store };
         if (filled) expectSuccess(await bench.shell('cp -a "$1" "$2"', [whole, store]), "");
-        const traced = `strace -f -qq -o /dev/null -e trace=${call} -e inject=${call}:${fault}:when=${when}`;
+        const inject = [`${call}:${fault}:when=${when}`, ...(also === undefined ? [] : [also])];
+        const words = inject.map((one) => `-e trace=${call},write -e inject=${one}`).join(" ");
+        const traced = `strace -f -qq -o /dev/null ${words}`;
         const hit = await bench.shell(`${traced} "$HUTCH" ${command}; echo "code $?"`, args, { env });
         if (hit.stdout.endsWith("code 0\n")) break;
         hits += 1;

@@ -21,14 +21,14 @@ const LIST = ["busybox", "sh", "-c", "cd /home/ada && busybox stat -c '%n %u:%g 
 
 eachCaller("images with a range of ids", (bench) => {
   /** hutch with private copies of /etc/subuid and /etc/subgid; the machine's own are not touched. */
-  const ranged = async (folder: string, ranges: string, args: readonly string[]) => {
+  const ranged = async (folder: string, ranges: string, args: readonly string[], before: readonly string[] = []) => {
     for (const name of ["newuidmap", "newgidmap"]) needs(name);
     const path = `${folder}/ranges`;
     writeFileSync(path, ranges);
     chmodSync(path, 0o644);
     const { start } = await import("./hutch.ts");
     const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
-    const own = [...bench.caller.prefix, bench.binary, ...args];
+    const own = [...bench.caller.prefix, ...before, bench.binary, ...args];
     const argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, path, ...own];
     return await start(argv, { stdin: "", env: { HUTCH_STORE: `${folder}/store` } }).ended;
   };
@@ -66,6 +66,33 @@ eachCaller("images with a range of ids", (bench) => {
     expectSuccess(await ranged(folder, here, ["prune"]), /^freed /);
     expectSuccess(await bench.shell('ls "$1"/store/ranges "$1"/store/layers | grep -v :', [folder]), "\n");
   });
+
+  test.if(canBind)(
+    "before Linux 6.6 writes are on disk, and gone with whatever ids they had (needs root)",
+    async () => {
+      const folder = bench.folder();
+      writeLayout(`${folder}/lay`, image, "box");
+      const here = "nobody:300000:65536\n";
+      const old = ["setarch", "--uname-2.6"];
+      const left = async () => (await bench.shell('ls "$1"/store/sessions', [folder])).stdout;
+      const script = `rm -r /home && mkdir -m 700 /home && touch /home/x && chown -R 1000:1001 /home &&
+      stat -c '%n %u:%g' /home/* && touch /ready`;
+      const words = (then: string) => [
+        ...["run", "--userns", "auto", ...BUSYBOX, `oci:${folder}/lay:box`, "busybox", "sh", "-c"],
+        `busybox --install -s /bin; ${script}; ${then}`,
+      ];
+      const done = await ranged(folder, here, words("exit 7"), old);
+      expect(done).toMatchObject({ stdout: "/home/x 1000:1001\n", stderr: "", code: 7 });
+      expect(await left()).toBe("");
+      // Killed, all of hutch: the next prune removes what it leaves.
+      const kill = '"$@" & until test -e "$0"/store/sessions/*/upper/ready; do sleep 0.05; done; kill -9 $!; wait $!';
+      const killed = await ranged(folder, here, words("sleep 100"), ["sh", "-c", kill, folder, ...old]);
+      expect(killed.stdout).toBe("/home/x 1000:1001\n");
+      expect(await left()).toMatch(/^hutch-build-.*\n$/);
+      expectSuccess(await ranged(folder, here, ["prune"]), /^oci:/);
+      expect(await left()).toBe("");
+    },
+  );
 
   test.if(canBind)("a layer is unpacked while the next is downloaded (needs root to set /etc/subuid)", async () => {
     const folder = bench.folder();

@@ -38,6 +38,9 @@ eachCaller("images", (bench) => {
     );
     const [inspected] = JSON.parse((await hutch("inspect", digest.slice(7, 19))).stdout) as Listed[];
     expect(inspected).toMatchObject({ name, digest, config: { Cmd: ["/bin/sh"] } });
+    const formatted = await hutch("inspect", "--format", "json", name);
+    expect(JSON.parse(formatted.stdout)).toEqual([inspected]);
+    expectFailure(await hutch("inspect", "--format", "text", name), 125, "--format");
     const archive = `${folder}/saved.tar`;
     expectSuccess(await hutch("save", "-o", archive, name), "");
     const piped = await bench.shell('"$HUTCH" save "$1" | cmp - "$2"', [name, archive], { env });
@@ -73,9 +76,9 @@ eachCaller("images", (bench) => {
     expect(await digestOf("localhost:5000/x/base:1")).toBe(image.manifest.digest);
     expectFailure(await hutch("tag", "base", "y"), 125, 'no image "base" in the store');
     const digest = `sha256:${"0".repeat(64)}`;
-    for (const name of ["oci:/x", `x@${digest}`, "Upper", ""]) expect((await hutch("tag", id, name)).code).toBe(2);
-    expectFailure(await hutch("tag", "base"), 2, "NAME is missing");
-    expectFailure(await hutch("tag", "a", "b", "c"), 2, "unexpected c");
+    for (const name of ["oci:/x", `x@${digest}`, "Upper", ""]) expect((await hutch("tag", id, name)).code).toBe(125);
+    expectFailure(await hutch("tag", "base"), 125, "NAME is missing");
+    expectFailure(await hutch("tag", "a", "b", "c"), 125, "unexpected c");
   });
 
   test("an image without layers is an empty root with the image's words", async () => {
@@ -103,6 +106,26 @@ eachCaller("images", (bench) => {
     expect(shown.code).toBe(0);
   });
 
+  test("a registry that asks to wait is told of on a terminal, and nothing elsewhere", async () => {
+    await using registry = startRegistry();
+    registry.add(image);
+    let busy = 0;
+    registry.intercept = () =>
+      busy-- > 0
+        ? Response.json({}, { status: 429, statusText: "Too Many Requests", headers: { "retry-after": "1" } })
+        : undefined;
+    for (const [line, told] of [
+      ['script -qec "$HUTCH pull $1" /dev/null </dev/null', true],
+      ['"$HUTCH" pull "$1" 2>&1', false],
+    ] as const) {
+      busy = 2;
+      const env = { HUTCH_STORE: `${bench.folder()}/store` };
+      const { stdout, code } = await bench.shell(line, [`${registry.host}/test`], { env });
+      const count = stdout.split(`${registry.host} asks to wait 1 s (429 Too Many Requests)\r\n`).length - 1;
+      expect({ told: count > 0, asked: stdout.includes("wait"), code }).toEqual({ told, asked: told, code: 0 });
+    }
+  });
+
   test("failures say registry, reference, status and the registry's own words", async () => {
     await using registry = startRegistry();
     const env = { HUTCH_STORE: `${bench.folder()}/store` };
@@ -119,10 +142,10 @@ eachCaller("images", (bench) => {
     const refused = await hutch("pull", "127.0.0.1:1/x");
     expectFailure(refused, 125, "127.0.0.1:1: connection refused", "127.0.0.1:1/x:latest", "in the store runs without");
     expect(refused.stderr).not.toContain("ECONNREFUSED");
-    expectFailure(await hutch("pull", "Upper/Case"), 2, "must be lower case");
-    expectFailure(await hutch("pull"), 2, "IMAGE is missing");
-    expectFailure(await hutch("pull", "--platform", "a b", "x"), 2, "invalid platform");
-    expectFailure(await hutch("images", "x"), 2, "unexpected x");
+    expectFailure(await hutch("pull", "Upper/Case"), 125, "must be lower case");
+    expectFailure(await hutch("pull"), 125, "IMAGE is missing");
+    expectFailure(await hutch("pull", "--platform", "a b", "x"), 125, "invalid platform");
+    expectFailure(await hutch("images", "x"), 125, "unexpected x");
     expectFailure(await hutch("inspect", "nothing"), 125, 'no image "nothing"');
     expectFailure(await hutch("load", "-i", "/dev/null"), 125, "neither an OCI layout");
     expectFailure(await hutch("load", "-i", "/"), 125, "read /: EISDIR");
@@ -154,6 +177,22 @@ eachCaller("images", (bench) => {
       "",
     );
     expect(readdirSync(folder).toSorted()).toEqual(["closed", "fifo", "here", "store"]);
+  });
+
+  test("a standard output that is closed is an error, and one that goes nowhere is none", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/lay`, image);
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const shell = (line: string) => bench.shell(line, [`oci:${folder}/lay`], { env });
+    for (const line of ['pull "$1"', "images --format json", 'inspect "$1"', 'tag "$1" x', "rmi x", 'save "$1"']) {
+      const [word] = line.split(" ");
+      const closed = await shell(`"$HUTCH" ${line} >&-`);
+      expectFailure(closed, 125, `hutch ${word}: write to descriptor 1: EBADF`, "standard output is closed");
+      if (word !== "rmi") expectSuccess(await shell(`"$HUTCH" ${line} >/dev/null`), "");
+    }
+    expectSuccess(await shell('"$HUTCH" save -o "$HUTCH_STORE.tar" "$1" >&-'), "");
+    expectFailure(await shell('"$HUTCH" prune >&-'), 125, "hutch prune: write to descriptor 1: EBADF");
+    expectFailure(await shell('"$HUTCH" load <&-'), 125, "nothing to read");
   });
 
   test("a store that cannot be made is one line, at once", async () => {

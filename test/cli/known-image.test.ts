@@ -27,19 +27,23 @@ test("on a full disk a stored image runs for the first time, its layers stay mea
     writeLayout(join(folder, "layout"), imageOf([base]));
     mkdirSync(join(folder, "small"));
     const script = `mount -t tmpfs -o size=16m small "$2/small" && export HUTCH_STORE="$2/small/store"
-      "$1" pull "oci:$2/layout" && { cat /dev/zero >"$2/small/fill"; } 2>/dev/null
-      "$1" run "oci:$2/layout" sh -c 'echo ran'
+      "$1" pull "oci:$2/layout" && "$1" tag "oci:$2/layout" x && fill() { cat /dev/zero >"$2/small/$3"; } 2>/dev/null
+      fill "$1" "$2" one; "$1" run "oci:$2/layout" sh -c 'echo ran'; "$1" tag x y
       mkfifo "$2/fifo"; "$1" run "oci:$2/layout" sh -c 'echo up; read x; echo $x' <"$2/fifo" >"$2/out" &
       exec 9>"$2/fifo"; until grep -q up "$2/out"; do sleep 0.05; done
+      "$1" rmi x; fill "$1" "$2" two
       "$1" prune --all; ls "$HUTCH_STORE/layers" | wc -l; echo end >&9; wait $!; cat "$2/out"
       "$1" prune --all; ls "$HUTCH_STORE/layers" | wc -l`;
     const argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", HUTCH, folder];
     const { stdout, stderr } = Bun.spawnSync(argv, { env: { PATH: process.env["PATH"] ?? "" } });
-    // While a sandbox runs on them the layers stay, and so does the image.
-    expect(stderr.toString()).toMatch(/^hutch prune: no space left in [^\n]*\n$/);
+    // A longer list has no room. A shorter one has, while a sandbox runs on the layers, which stay.
+    expect(stderr.toString()).toMatch(/^hutch tag: no space left in [^\n]*\n$/);
     const image = `oci:${folder}/layout`;
+    const name = "docker.io/library/x:latest";
     expect(stdout.toString()).toMatch(
-      new RegExp(`^${image}\nran\n1\nup\nend\n${image}\nfreed [^\n]*: 3 blobs, 0 layers\n0\n$`),
+      new RegExp(
+        `^${image}\n${name}\nran\n${name}\n${image}\nfreed [^\n]*: 3 blobs, 0 layers\n1\nup\nend\nfreed [^\n]*: 0 blobs, 1 layers\n0\n$`,
+      ),
     );
   } finally {
     rmSync(folder, { recursive: true });
@@ -69,6 +73,19 @@ eachCaller("an image run again", (bench) => {
     expect(server.requests.length).toBe(asked);
     expect(readdirSync(join(store, "leases"))).toHaveLength(1);
     expect(readdirSync(join(store, "tmp"))).toEqual([]);
+  });
+
+  test("is not kept where no launcher fits: it would be opened twice", async () => {
+    const { registry, store, name, hutch } = await setUp();
+    await using server = registry;
+    const more = Array.from({ length: 40 }, (_, index) => layerOf(tar(file("version", `${index}\n`))));
+    server.add(imageOf([base, ...more], { Cmd: ["cat", "/version"] }));
+    for (let i = 0; i < 2; i++) expectSuccess(await hutch("run", name), "39\n");
+    expect(existsSync(join(store, "plain"))).toBe(false);
+    server.add(one);
+    expectSuccess(await hutch("run", "--pull=always", name), "one\n");
+    expectSuccess(await hutch("run", name), "one\n");
+    expect(readdirSync(join(store, "plain"))).toHaveLength(1);
   });
 
   test("is what a pull, a removal or another store says", async () => {

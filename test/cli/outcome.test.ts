@@ -149,6 +149,8 @@ eachCaller("outcome", (bench) => {
     expect(await refused("fd:77")).toContain("descriptor 77 is not open");
     const reading = await bench.shell(`"$HUTCH" run --json fd:0 scratch true < /dev/null`);
     expect(reading.stderr).toContain("descriptor 0 is not for writing");
+    const closed = await bench.shell(`"$HUTCH" run --json fd:1 scratch true >&-`);
+    expect(closed.stderr).toContain("descriptor 1 is not open");
     expect(await refused("/nothing/there")).toContain("open /nothing/there: ENOENT");
     expect(await refused("")).toContain("--json needs a file or fd:N");
   });

@@ -85,6 +85,8 @@ describe("roots", () => {
   test.each<readonly [argv: string[], message: RegExp, from: string | undefined]>([
     [["--read-only", "--writable", "/"], /contradict/, undefined],
     [["--writable", "scratch"], /scratch is always writable/, "--writable"],
+    [["--pull", "missing", "scratch"], /--pull is for images/, "--pull missing"],
+    [["--platform=linux/arm64", "/srv"], /--platform is for images, and \/srv is none/, "--platform=linux/arm64"],
     [[".hidden"], /invalid image name ".hidden"/, undefined],
     [[""], /ROOT is empty/, undefined],
   ])("%j is refused", async (argv, message, from) => {

@@ -62,6 +62,29 @@ test("429 with seconds and with a date, then the answer", () =>
     expect(waits).toEqual([]);
   }));
 
+test("a wait is told, and a pull does not wait for ever in all its requests", () =>
+  withRegistry(async (registry) => {
+    const asked = new Map<string, number>();
+    registry.intercept = ({ path }) => {
+      const count = (asked.get(path) ?? 0) + 1;
+      asked.set(path, count);
+      return count > 1
+        ? undefined
+        : Response.json({}, { status: 429, statusText: "Too Many Requests", headers: { "retry-after": "1" } });
+    };
+    const retry = { busy: 4, server: 1, transport: 1, delay: 1, total: 2500 };
+    const { done, events } = get(registry, { retry });
+    // The manifest and the config wait; the layers may not any more.
+    expect((await failure(done)).message).toMatch(/blob sha256:[0-9a-f]+: 429 Too Many Requests/);
+    const told = events.filter(({ kind }) => kind === "pause");
+    expect(told).toEqual(
+      Array.from({ length: 2 }, () => ({
+        kind: "pause",
+        text: `${registry.host} asks to wait 1 s (429 Too Many Requests)`,
+      })),
+    );
+  }));
+
 test("one 503, then the answer", () =>
   withRegistry(async (registry) => {
     let failures = 1;
@@ -143,7 +166,11 @@ test("content-encoding is not undone", () =>
 test("silence is an unreachable registry, remembered for a while", () =>
   withRegistry(async (registry) => {
     registry.intercept = ({ path }) => (path === "/v2/" ? undefined : new Promise<Response>(() => undefined));
-    const quick = { firstByte: 60, rememberFor: 60_000, retry: { busy: 0, server: 0, transport: 0, delay: 1 } };
+    const quick = {
+      firstByte: 60,
+      rememberFor: 60_000,
+      retry: { busy: 0, server: 0, transport: 0, delay: 1, total: 1000 },
+    };
     const { options, done } = get(registry, quick);
     const error = await failure(done);
     expect([error.connection, error.message]).toEqual([
@@ -161,7 +188,7 @@ test("a registry that has answered is none without an answer: waited for and tri
     let silent = true;
     registry.intercept = ({ path }) =>
       silent && path.includes("/blobs/") ? new Promise<Response>(() => undefined) : undefined;
-    const retry = { busy: 0, server: 0, transport: 1, delay: 1 };
+    const retry = { busy: 0, server: 0, transport: 1, delay: 1, total: 1000 };
     const { options, done } = get(registry, { firstAnswer: 20_000, firstByte: 60, rememberFor: 60_000, retry });
     const error = await failure(done);
     expect([error.connection, error.message]).toEqual(["broken", expect.stringContaining("no answer within 60 ms")]);
@@ -181,7 +208,7 @@ test("a registry that has answered is none without an answer: waited for and tri
   }));
 
 test.each(["127.0.0.1:1", "registry.invalid"])("%s is unreachable", async (host) => {
-  const { options } = freshStore({ retry: { busy: 0, server: 0, transport: 0, delay: 1 } });
+  const { options } = freshStore({ retry: { busy: 0, server: 0, transport: 0, delay: 1, total: 1000 } });
   expect((await failure(pull(`${host}/test`, options))).connection).toBe("unreachable");
 });
 

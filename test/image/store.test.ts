@@ -49,6 +49,28 @@ test("ten processes that pull one image download it once", async () => {
   expect(registry.requests.filter(({ path }) => path.includes("/manifests/")).length).toBe(1);
 }, 30_000);
 
+test("three layers are downloaded at a time", async () => {
+  await using registry = startRegistry();
+  const seven = Array.from({ length: 7 }, (_, index) => layerOf(tar(file(`f${index}`, `${index}`))));
+  registry.add(imageOf(seven));
+  const blobs = new Set(seven.map(({ blob }) => `/v2/test/blobs/${blob.digest}`));
+  let [running, most] = [0, 0];
+  const full = Promise.withResolvers<void>();
+  registry.intercept = async ({ path }) => {
+    if (!blobs.has(path)) return undefined;
+    running += 1;
+    most = Math.max(most, running);
+    if (running === 3) full.resolve();
+    await full.promise;
+    await Bun.sleep(20); // for a fourth, if there were one
+    running -= 1;
+    return undefined;
+  };
+  const { options } = freshStore();
+  await pull(`${registry.host}/test`, options);
+  expect(most).toBe(3);
+});
+
 test("two images that share a layer, pulled at once, download it once", async () => {
   await using registry = startRegistry();
   registry.add(image, "a");
@@ -129,6 +151,7 @@ test("prune frees what nothing names, by name and by id", async () => {
   expect((await failure(removeImage(store, "nothing"))).message).toMatch(/no image "nothing"/);
   writeFileSync(join(store.partial, "ab"), "left");
   mkdirSync(join(store.layers, "cd.tmp/diff"), { recursive: true });
+  expect(await pruneImages(store)).toMatchObject({ names: [], freed: { blobs: 0, bytes: 4 } }); // those of "left"
   expect((await pruneImages(store, { all: true })).names).toEqual([`${registry.host}/test:c`]);
   expect([store.partial, store.layers, store.tmp].flatMap((path) => readdirSync(path))).toEqual([]);
 });

@@ -18,7 +18,7 @@ export function freshStore(more: Partial<PullOptions> = {}): TestStore {
     env: { HOME: join(dir, "home"), PATH: process.env["PATH"] ?? "", REGISTRY_AUTH_FILE: join(dir, "auth.json") },
     uid: process.getuid?.() ?? 0,
     registries: [],
-    retry: { busy: 4, server: 1, transport: 1, delay: 1 },
+    retry: { busy: 4, server: 1, transport: 1, delay: 1, total: 60_000 },
     pause: 1,
     firstByte: 30_000,
     idle: 30_000,

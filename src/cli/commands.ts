@@ -6,10 +6,10 @@ export interface Entry {
   readonly summary: string;
   readonly hidden?: boolean;
   /**
-   * Exit codes of failures: "status" is 125 for all of them, since any other is a program's own; "image" is 125 too, as
-   * podman's, but 2 for wrong use; "plain" is 1, and 2 for wrong use.
+   * Exit codes of failures: 125, of every command. "plain" is 2 for a wrong command line; with "status" that is 125 too,
+   * since any other is a program's own. 1 is no failure but an answer: doctor's and selftest's no.
    */
-  readonly failures: "status" | "image" | "plain";
+  readonly failures: "status" | "plain";
   readonly load: () => Promise<Command>;
 }
 
@@ -51,42 +51,42 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   },
   pull: {
     summary: "bring images into the store",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./pull.ts")).pull,
   },
   images: {
     summary: "list the images of the store",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./images.ts")).images,
   },
   inspect: {
     summary: "show what is known of images, as JSON",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./inspect.ts")).inspect,
   },
   tag: {
     summary: "give an image of the store another name",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./tag.ts")).tag,
   },
   rmi: {
     summary: "remove images from the store",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./rmi.ts")).rmi,
   },
   prune: {
     summary: "free what no image needs",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./prune.ts")).prune,
   },
   save: {
     summary: "write images as an archive",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./save.ts")).save,
   },
   load: {
     summary: "read images from an archive",
-    failures: "image",
+    failures: "plain",
     load: async () => (await import("./load.ts")).load,
   },
   mydocker: {

@@ -25,6 +25,8 @@ export async function main(): Promise<number> {
         hint: "build it with npm run build",
       });
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
+      const about = word === "help" ? rest[0] : undefined;
+      if (about !== undefined) return await (await commandOf(about).load()).main(["--help"], { ...self, label });
       const { usage } = await import("./help.ts");
       print(await usage());
       return word === undefined ? 2 : 0;
@@ -33,23 +35,28 @@ export async function main(): Promise<number> {
       print(`hutch ${VERSION}\n`);
       return 0;
     }
-    if (entry === undefined) {
-      const near = word.startsWith("-")
-        ? undefined
-        : nearest(
-            word,
-            Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true),
-          );
-      const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
-      throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
-    }
+    if (entry === undefined) throw unknownCommand(word);
     return await (await entry.load()).main(rest, { ...self, label });
   } catch (thrown) {
     const error = asSystemError(thrown);
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
     const code = await reportError(error, label);
-    if (failures === "status" || code !== EXIT.failure) return code;
-    return error instanceof UsageError ? 2 : failures === "image" ? EXIT.failure : 1;
+    return failures === "plain" && code === EXIT.failure && error instanceof UsageError ? 2 : code;
   }
+}
+
+/** A command that `hutch help` lists. @throws UsageError */
+function commandOf(word: string): Entry {
+  const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  if (entry === undefined || entry.hidden === true) throw unknownCommand(word);
+  return entry;
+}
+
+function unknownCommand(word: string): UsageError {
+  const isOption = word.startsWith("-");
+  const shown = Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true);
+  const near = isOption ? undefined : nearest(word, shown);
+  const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
+  return new UsageError(`unknown ${isOption ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
 }

@@ -166,6 +166,8 @@ eachCaller("the command line", (bench) => {
       expectSuccess(await bench.hutch(args), /run[\s\S]*plan[\s\S]*mydocker/);
     }
     const run = await bench.hutch(["run", "--help"]);
+    expect((await bench.hutch(["help", "run"])).stdout).toBe(run.stdout);
+    expectSuccess(await bench.hutch(["help", "mydocker"]), /^USAGE mydocker run /);
     expectSuccess(run, /ROOT \[--\] COMMAND/);
     for (const option of ["--env", "--volume", "--add", "--read-only", "--preserve-fds", "--time-offset"]) {
       expect(run.stdout).toContain(option);
@@ -181,6 +183,8 @@ eachCaller("the command line", (bench) => {
     expect(none.code).toBe(2);
     expectFailure(await bench.hutch(["rnu"]), 2, "rnu", "run");
     expectFailure(await bench.hutch(["--bogus"]), 2, "--bogus");
+    expectFailure(await bench.hutch(["help", "rnu"]), 2, "rnu", "did you mean run?");
+    expectFailure(await bench.hutch(["help", "end-disk-layer"]), 2, "end-disk-layer");
     expectFailure(await bench.hutch(["constructor"]), 2, "constructor");
     expectFailure(await bench.hutch(["toString", "x"]), 2, "toString");
   });

@@ -44,7 +44,7 @@ eachCaller("descriptors", (bench) => {
   test("an output that cannot be written is a failure", async () => {
     const full = await shell('"$HUTCH" plan scratch x > /dev/full');
     expect(full.stderr).toMatch(/^[^\n]*ENOSPC[^\n]*\n$/);
-    expect(full.code).toBe(1);
+    expect(full.code).toBe(125);
     const gone = await shell('{ "$HUTCH" run --help; echo "$?" >&2; } | true');
     expect(gone.stderr).not.toContain("internal error");
   });

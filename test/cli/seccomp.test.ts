@@ -71,7 +71,7 @@ eachCaller("hutch seccomp check", (bench) => {
     expectFailure(await bench.hutch(["seccomp", "check", bad]), 2, "SCMP_ACT_PERHAPS");
     expectFailure(await bench.hutch(["seccomp", "check", profile(), "nothing"]), 2, "no system call nothing");
     expectFailure(await bench.hutch(["seccomp", "check", profile(), "socket(x)"]), 2, "is no system call");
-    expectFailure(await bench.hutch(["seccomp", "check", "/nowhere.json"]), 1, "/nowhere.json", "ENOENT");
+    expectFailure(await bench.hutch(["seccomp", "check", "/nowhere.json"]), 125, "/nowhere.json", "ENOENT");
     expectFailure(await bench.hutch(["seccomp", "look"]), 2, "check");
   });
 });

@@ -94,6 +94,7 @@ eachCaller("hutch root", (bench) => {
     expectFailure(await bench.hutch(["root", "sh", "-o", output]), 2, "unexpected sh", "--add");
     expectFailure(await bench.hutch(["root", "--add", "no-such", "-o", output]), 125, "no-such", "--add no-such");
     expectFailure(await bench.hutch(["root", "--add", "sh", "-o", "/proc/root-of-hutch"]), 125, "/proc/root-of-hutch");
+    expectFailure(await bench.hutch(["root", "--add", "sh", "-o", `${output}/x`]), 125, `first: mkdir -p ${output}`);
     expect(existsSync(output)).toBe(false);
   });
 });

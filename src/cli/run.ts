@@ -106,7 +106,7 @@ const PLAN_OPTIONS = {
 export const showPlan: Command = {
   main: async (argv) => {
     if (await help("hutch plan", "Show what run would do, step by step", argv, PLAN_OPTIONS)) return 0;
-    const request = parseRun(argv, PLAN_OPTIONS);
+    const request = parseRun(argv, PLAN_OPTIONS, "hutch plan");
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
     const { spec } = await runSpec(request);

@@ -1,7 +1,7 @@
 /** The command line of hutch: what is understood, what is refused, and in which words. */
 
 import { expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import packageJson from "../../package.json" with { type: "json" };
 import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
 
@@ -22,6 +22,18 @@ const REFUSED: readonly Refusal[] = [
   { what: "no ROOT", args: [], says: ["ROOT is missing", "hutch run"] },
   { what: "no ROOT behind options", args: ["-e", "A=1"], says: ["ROOT is missing"] },
   { what: "an empty ROOT", args: ["", "true"], says: ["ROOT"] },
+  {
+    what: "docker's -m",
+    args: ["-m", "1g", "scratch", "true"],
+    says: ["-m", "no limit on a whole sandbox", "--ulimit"],
+  },
+  { what: "--pids-limit", args: ["--pids-limit=9", "scratch", "true"], says: ["--pids-limit", "--ulimit nproc=N"] },
+  { what: "a timeout", args: ["--timeout", "5", "scratch", "true"], says: ["--timeout", "timeout 60 hutch run"] },
+  {
+    what: "--add in a root whose links never end",
+    args: ["--add", "true", "./endless", "true"],
+    says: ["links in the root never end", "from --add"],
+  },
   { what: "no COMMAND", args: ["scratch"], says: ["COMMAND is missing"] },
   { what: "no COMMAND behind --", args: ["scratch", "--"], says: ["COMMAND is missing"] },
   { what: "an empty COMMAND", args: ["scratch", ""], says: ["COMMAND"] },
@@ -87,7 +99,11 @@ const REFUSED: readonly Refusal[] = [
     says: ["--ulimit nofile=9:3"],
   },
   { what: "a variable without a name", args: ["-e", "=x", "scratch", "true"], says: ["-e =x", "name"] },
-  { what: "an absent --env-file", args: ["--env-file", "/absent", "scratch", "true"], says: ["/absent"] },
+  {
+    what: "an absent --env-file",
+    args: ["--env-file", "/absent", "scratch", "true"],
+    says: ["/absent cannot be read: ENOENT"],
+  },
   {
     what: "descriptors that are not open",
     args: ["--preserve-fds", "9", "scratch", "true"],
@@ -113,6 +129,8 @@ eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
   mkdirSync(`${folder}/rootfs`);
+  mkdirSync(`${folder}/endless`);
+  symlinkSync("usr", `${folder}/endless/usr`);
 
   const refusals = REFUSED.map((row) => [row.what, row] as const);
   test.each(refusals)("%s is refused in one line", async (_, { args, says }) => {
@@ -205,6 +223,8 @@ eachCaller("the command line", (bench) => {
     expect(steps.at(-1)).toMatchObject({ op: "exec", by: "program", command: "/no-such-command" });
     expect(steps.every(({ why }) => why !== "")).toBe(true);
     expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 2, "xml");
+    expectFailure(await bench.hutch(["plan"]), 2, "ROOT is missing", "hint: hutch plan [OPTIONS] ROOT");
+    expectFailure(await bench.hutch(["plan", "scratch"]), 2, "COMMAND is missing", "hint: hutch plan [OPTIONS] ROOT");
     expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 2, "absent");
   });
 

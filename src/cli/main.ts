@@ -8,10 +8,12 @@ import { print, reportError } from "./report.ts";
 import { APPLETS, commandLine, isHardened } from "./self.ts";
 import { VERSION } from "./version.ts";
 
-/** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */
+/**
+ * Run hutch; the exit code. Whatever is wrong is 125, with every command: 1 is an answer (doctor's, selftest's no). Most runs
+ * do not come back: the process has become the launcher.
+ */
 export async function main(): Promise<number> {
   let label = "hutch";
-  let failures: Entry["failures"] = "status";
   try {
     const { name, args, self } = commandLine();
     const applet = APPLETS.includes(name) ? name : undefined;
@@ -19,7 +21,6 @@ export async function main(): Promise<number> {
     const entry = word !== undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
     if (word === "explain-failure") label = rest[2] ?? label;
     else label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
-    failures = entry?.failures ?? "plain";
     if (!isHardened())
       throw new HutchError("this build lacks the flags that keep foreign code out", {
         hint: "build it with npm run build",
@@ -29,7 +30,7 @@ export async function main(): Promise<number> {
       if (about !== undefined) return await (await commandOf(about).load()).main(["--help"], { ...self, label });
       const { usage } = await import("./help.ts");
       print(await usage());
-      return word === undefined ? 2 : 0;
+      return word === undefined ? EXIT.failure : 0;
     }
     if (word === "--version" || word === "version") {
       print(`hutch ${VERSION}\n`);
@@ -41,8 +42,7 @@ export async function main(): Promise<number> {
     const error = asSystemError(thrown);
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
-    const code = await reportError(error, label);
-    return failures === "plain" && code === EXIT.failure && error instanceof UsageError ? 2 : code;
+    return reportError(error, label);
   }
 }
 
@@ -58,5 +58,5 @@ function unknownCommand(word: string): UsageError {
   const shown = Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true);
   const near = isOption ? undefined : nearest(word, shown);
   const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
-  return new UsageError(`unknown ${isOption ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
+  return new UsageError(`unknown ${isOption ? "option" : "command"} ${word}`, { hint });
 }

@@ -27,6 +27,11 @@ const REFUSED: readonly Refusal[] = [
     args: ["-m", "1g", "scratch", "true"],
     says: ["-m", "no limit on a whole sandbox", "--ulimit"],
   },
+  {
+    what: "a limit of open files that leaves none",
+    args: ["--ulimit", "nofile=2", "scratch", "true"],
+    says: ["EMFILE", "--ulimit nofile"],
+  },
   { what: "--pids-limit", args: ["--pids-limit=9", "scratch", "true"], says: ["--pids-limit", "--ulimit nproc=N"] },
   { what: "a timeout", args: ["--timeout", "5", "scratch", "true"], says: ["--timeout", "timeout 60 hutch run"] },
   {
@@ -198,13 +203,13 @@ eachCaller("the command line", (bench) => {
   test("no command, and unknown ones", async () => {
     const none = await bench.hutch([]);
     expect(none.stdout).toContain("run");
-    expect(none.code).toBe(2);
-    expectFailure(await bench.hutch(["rnu"]), 2, "rnu", "run");
-    expectFailure(await bench.hutch(["--bogus"]), 2, "--bogus");
-    expectFailure(await bench.hutch(["help", "rnu"]), 2, "rnu", "did you mean run?");
-    expectFailure(await bench.hutch(["help", "end-disk-layer"]), 2, "end-disk-layer");
-    expectFailure(await bench.hutch(["constructor"]), 2, "constructor");
-    expectFailure(await bench.hutch(["toString", "x"]), 2, "toString");
+    expect(none.code).toBe(125);
+    expectFailure(await bench.hutch(["rnu"]), 125, "rnu", "run");
+    expectFailure(await bench.hutch(["--bogus"]), 125, "--bogus");
+    expectFailure(await bench.hutch(["help", "rnu"]), 125, "rnu", "did you mean run?");
+    expectFailure(await bench.hutch(["help", "end-disk-layer"]), 125, "end-disk-layer");
+    expectFailure(await bench.hutch(["constructor"]), 125, "constructor");
+    expectFailure(await bench.hutch(["toString", "x"]), 125, "toString");
   });
 
   test("plan prints the steps, or the same as JSON, and starts nothing", async () => {
@@ -222,10 +227,10 @@ eachCaller("the command line", (bench) => {
     expect(init).toBe(true);
     expect(steps.at(-1)).toMatchObject({ op: "exec", by: "program", command: "/no-such-command" });
     expect(steps.every(({ why }) => why !== "")).toBe(true);
-    expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 2, "xml");
-    expectFailure(await bench.hutch(["plan"]), 2, "ROOT is missing", "hint: hutch plan [OPTIONS] ROOT");
-    expectFailure(await bench.hutch(["plan", "scratch"]), 2, "COMMAND is missing", "hint: hutch plan [OPTIONS] ROOT");
-    expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 2, "absent");
+    expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 125, "xml");
+    expectFailure(await bench.hutch(["plan"]), 125, "ROOT is missing", "hint: hutch plan [OPTIONS] ROOT");
+    expectFailure(await bench.hutch(["plan", "scratch"]), 125, "COMMAND is missing", "hint: hutch plan [OPTIONS] ROOT");
+    expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 125, "absent");
   });
 
   test("a --format behind ROOT is the program's", async () => {

@@ -19,7 +19,7 @@ eachCaller("descriptors", (bench) => {
     [0, ["--version"]],
     [0, ["--help"]],
     [0, ["run", "--help"]],
-    [2, ["bogus"]],
+    [125, ["bogus"]],
     [127, ["mydocker", "run", "image", "/no/such"]],
     [0, ["mydocker", "run", "image", "/bin/true"]],
   ] as const)("O_NONBLOCK and all other flags are untouched: %i from %j", async (code, args) => {

@@ -110,16 +110,6 @@ eachCaller("running sandboxes", (bench) => {
     await second.says("ready");
     await finish(running);
     expect((await second.ended).code).toBe(137);
-    for (const [word, code] of [
-      ["-15", 143],
-      ["-INT", 130],
-      ["-SIGHUP", 129],
-    ] as const) {
-      const one = await start("box", "echo ready; exec busybox sleep 1000");
-      expect(await hutch("kill", word, "box")).toMatchObject({ stdout: "", stderr: "", code: 0 });
-      expect((await one.ended).code).toBe(code);
-    }
-    expectFailure(await hutch("kill", "-NOTHING", "box"), 2, 'unknown signal "NOTHING" (from -NOTHING)');
     const third = await start("box", "echo ready; read x");
     const fourth = bench.start(
       [bench.binary, "exec", "box", "/bin/busybox", "sh", "-c", "echo ready; exec busybox sleep 1234"],
@@ -158,14 +148,14 @@ eachCaller("running sandboxes", (bench) => {
       expect(await hutch("kill", word, "box")).toMatchObject({ stdout: "", stderr: "", code: 0 });
       expect((await one.ended).code).toBe(code);
     }
-    expectFailure(await hutch("kill", "-NOTHING", "box"), 2, 'unknown signal "NOTHING" (from -NOTHING)');
+    expectFailure(await hutch("kill", "-NOTHING", "box"), 125, 'unknown signal "NOTHING" (from -NOTHING)');
     const third = await start("box", "echo ready; exec busybox sleep 1000");
     await hutch("kill", "-s", "KILL", "box");
     expect((await third.ended).signal).toBe("SIGKILL");
     expect(readdirSync(list)).toEqual(["box"]); // nobody was left to remove it
     expectFailure(await hutch("kill", "box"), 125, "there is no sandbox box");
     expect(readdirSync(list)).toEqual([]);
-    expectFailure(await hutch("kill", "--signal", "NOTHING", "box"), 2, "unknown signal");
+    expectFailure(await hutch("kill", "--signal", "NOTHING", "box"), 125, "unknown signal");
   });
 
   test("a name is taken once, and free again after a SIGKILL", async () => {

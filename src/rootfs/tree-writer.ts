@@ -15,6 +15,7 @@ import {
   type FileStatus,
   isErrno,
   openDirectoryNames,
+  pathStatus,
   writeAll,
 } from "../libc/files.ts";
 import { parentOf } from "./walk.ts";
@@ -64,8 +65,9 @@ const duplicate = (fd: number): number => call("fcntl", fd, c.F_DUPFD_CLOEXEC, 3
 export function openTree(output: string, force: boolean): TreeWriter {
   const made = rawCall("mkdirat", c.AT_FDCWD, output, 0o755);
   if (made < 0 && !isErrno(made, "EEXIST")) {
-    const hint = isErrno(made, "ENOENT") ? { hint: `make its parent first: mkdir -p ${parentOf(output)}` } : {};
-    throw systemError(`make ${output}`, -made, hint);
+    const parent = parentOf(output);
+    const orphan = isErrno(made, "ENOENT") && typeof pathStatus(parent) === "number";
+    throw systemError(`make ${output}`, -made, orphan ? { hint: `make its parent first: mkdir -p ${parent}` } : {});
   }
   const root = rawCall("openat", c.AT_FDCWD, output, c.O_RDONLY | DIRECTORY);
   if (root < 0) throw systemError(`open ${output}`, -root);

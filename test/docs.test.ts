@@ -18,6 +18,14 @@ test("every command has a page, and README or another page leads to it", () => {
   }
 });
 
+test("every command's page says how it exits when it fails", () => {
+  for (const [name, { hidden }] of Object.entries(COMMANDS)) {
+    if (hidden === true) continue;
+    const page = read(`docs/${name}.md`);
+    expect({ name, says: /exit\s+(code|status)/i.test(page) && page.includes("125") }).toEqual({ name, says: true });
+  }
+});
+
 test("docs/run.md has every option, with its short form", () => {
   const page = read("docs/run.md");
   for (const [name, definition] of Object.entries(RUN_OPTIONS)) {

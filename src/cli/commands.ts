@@ -5,149 +5,118 @@ import type { Command } from "./command.ts";
 export interface Entry {
   readonly summary: string;
   readonly hidden?: boolean;
-  /**
-   * Exit codes of failures: "status" is 125 for all of them, since any other is a program's own, and for all that is about
-   * images, as podman's; "plain" is 1, and 2 for wrong use.
-   */
-  readonly failures: "status" | "plain";
   readonly load: () => Promise<Command>;
 }
 
 export const COMMANDS: Readonly<Record<string, Entry>> = {
   run: {
     summary: "run a command in a sandbox",
-    failures: "status",
     load: async () => (await import("./run-command.ts")).run,
   },
   plan: {
     summary: "show what run would do, step by step",
-    failures: "plain",
     load: async () => (await import("./run.ts")).showPlan,
   },
   closure: {
     summary: "list what a program of this machine needs to run",
-    failures: "plain",
     load: async () => (await import("./closure.ts")).closure,
   },
   root: {
     summary: "write programs with what they need as a directory",
-    failures: "plain",
     load: async () => (await import("./root.ts")).root,
   },
   doctor: {
     summary: "say what this machine can do, and what mends the rest",
-    failures: "plain",
     load: async () => (await import("./doctor.ts")).doctor,
   },
   selftest: {
     summary: "try attacks from inside a sandbox, and say which were held",
-    failures: "plain",
     load: async () => (await import("./selftest.ts")).selftest,
   },
   seccomp: {
     summary: "check a seccomp profile, and decide calls by it",
-    failures: "plain",
     load: async () => (await import("./seccomp.ts")).seccomp,
   },
   pull: {
     summary: "bring images into the store",
-    failures: "status",
     load: async () => (await import("./pull.ts")).pull,
   },
   images: {
     summary: "list the images of the store",
-    failures: "status",
     load: async () => (await import("./images.ts")).images,
   },
   inspect: {
     summary: "show what is known of images, as JSON",
-    failures: "status",
     load: async () => (await import("./inspect.ts")).inspect,
   },
   tag: {
     summary: "give an image of the store another name",
-    failures: "status",
     load: async () => (await import("./tag.ts")).tag,
   },
   rmi: {
     summary: "remove images from the store",
-    failures: "status",
     load: async () => (await import("./rmi.ts")).rmi,
   },
   prune: {
     summary: "free what no image needs",
-    failures: "status",
     load: async () => (await import("./prune.ts")).prune,
   },
   save: {
     summary: "write images as an archive",
-    failures: "status",
     load: async () => (await import("./save.ts")).save,
   },
   load: {
     summary: "read images from an archive",
-    failures: "status",
     load: async () => (await import("./load.ts")).load,
   },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
-    failures: "status",
     load: async () => (await import("./mydocker.ts")).mydocker,
   },
   "nix-build-shell": {
     summary: "enter the sandbox that a Nix build failed in",
-    failures: "status",
     load: async () => (await import("./nix-build-shell.ts")).nixBuildShell,
   },
   "end-nix-session": {
     summary: "tidy up after nix-build-shell",
     hidden: true,
-    failures: "status",
     load: async () => (await import("./nix-session-end.ts")).endNixSession,
   },
   "end-disk-layer": {
     summary: "remove the writable layer of a sandbox that has ended",
     hidden: true,
-    failures: "status",
     load: async () => (await import("./disk-layer.ts")).endDiskLayer,
   },
   "remove-sessions": {
     summary: "remove what a sandbox has on disk whose hutch was killed",
     hidden: true,
-    failures: "plain",
     load: async () => (await import("./guarded-directory.ts")).removeSessions,
   },
   "remove-name": {
     summary: "remove the name of a sandbox whose launcher was killed",
     hidden: true,
-    failures: "plain",
     load: async () => (await import("./running.ts")).removeName,
   },
   ps: {
     summary: "list running sandboxes that have a name",
-    failures: "plain",
     load: async () => (await import("./ps.ts")).ps,
   },
   exec: {
     summary: "run another command in a sandbox that has a name",
-    failures: "status",
     load: async () => (await import("./exec.ts")).exec,
   },
   kill: {
     summary: "send a signal to a sandbox that has a name",
-    failures: "plain",
     load: async () => (await import("./kill.ts")).kill,
   },
   "in-ranges": {
     summary: "work on the store as root of a range of ids",
     hidden: true,
-    failures: "plain",
     load: async () => (await import("./in-ranges.ts")).inRanges,
   },
   "explain-failure": {
     summary: "say what a launcher reported",
     hidden: true,
-    failures: "status",
     load: async () => (await import("./explain-failure.ts")).explain,
   },
 };

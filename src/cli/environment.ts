@@ -3,6 +3,7 @@
 import { decodeBytes } from "../bytes.ts";
 import { SystemError, UsageError } from "../errors.ts";
 import { ownEnvironment } from "../launch/become.ts";
+import { systemError } from "../libc/call.ts";
 import { isTerminal, readFile } from "../libc/files.ts";
 import { all, type Occurrence, type Parsed } from "./options.ts";
 
@@ -74,6 +75,7 @@ function readEnvFile(path: string, words: string): string {
       cause,
     });
   }
-  if (typeof bytes === "number") throw new UsageError(`${path} cannot be read`, { from: words });
+  if (typeof bytes === "number")
+    throw new UsageError(systemError(`${path} cannot be read`, -bytes).message, { from: words });
   return decodeBytes(bytes);
 }

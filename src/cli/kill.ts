@@ -1,4 +1,4 @@
-/** `hutch kill [--signal SIGNAL] NAME`: a signal to a named sandbox, through its launcher, which passes it on. */
+/** `hutch kill [--signal SIGNAL|-SIGNAL] NAME`: a signal to a named sandbox, through its launcher, which passes it on. */
 
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
@@ -21,13 +21,15 @@ const OPTIONS = {
 
 export const kill: Command = {
   main: async (argv) => {
-    const parsed = parseMixed(OPTIONS, argv);
+    // As kill(1) has it: -9, -KILL. Letters of options are small.
+    const short = /^-(?:\d|[A-Z])/.test(argv[0] ?? "") ? argv[0] : undefined;
+    const parsed = parseMixed(OPTIONS, short === undefined ? argv : argv.slice(1));
     if (has(parsed, "help")) {
       const { commandUsage } = await import("./usage.ts");
       print(await commandUsage("hutch kill", "Send a signal to a sandbox that was given a --name", "NAME", OPTIONS));
       return 0;
     }
-    const given = last(parsed, "signal");
+    const given = last(parsed, "signal") ?? (short === undefined ? undefined : { value: short.slice(1), words: short });
     const asked = given === undefined ? undefined : signalNumber(given.value, given.words);
     const [name, stray] = parsed.operands;
     if (name === undefined || stray !== undefined)

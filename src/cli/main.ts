@@ -8,10 +8,12 @@ import { print, reportError } from "./report.ts";
 import { APPLETS, commandLine, isHardened } from "./self.ts";
 import { VERSION } from "./version.ts";
 
-/** Run hutch; the exit code. Most runs do not come back: the process has become the launcher. */
+/**
+ * Run hutch; the exit code. Whatever is wrong is 125, with every command: 1 is an answer (doctor's, selftest's no). Most runs
+ * do not come back: the process has become the launcher.
+ */
 export async function main(): Promise<number> {
   let label = "hutch";
-  let failures: Entry["failures"] = "status";
   try {
     const { name, args, self } = commandLine();
     const applet = APPLETS.includes(name) ? name : undefined;
@@ -19,37 +21,42 @@ export async function main(): Promise<number> {
     const entry = word !== undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
     if (word === "explain-failure") label = rest[2] ?? label;
     else label = applet ?? (entry !== undefined && entry.hidden !== true ? `hutch ${word}` : "hutch");
-    failures = entry?.failures ?? "plain";
     if (!isHardened())
       throw new HutchError("this build lacks the flags that keep foreign code out", {
         hint: "build it with npm run build",
       });
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
+      const about = word === "help" ? rest[0] : undefined;
+      if (about !== undefined) return await (await commandOf(about).load()).main(["--help"], { ...self, label });
       const { usage } = await import("./help.ts");
       print(await usage());
-      return word === undefined ? 2 : 0;
+      return word === undefined ? EXIT.failure : 0;
     }
     if (word === "--version" || word === "version") {
       print(`hutch ${VERSION}\n`);
       return 0;
     }
-    if (entry === undefined) {
-      const near = word.startsWith("-")
-        ? undefined
-        : nearest(
-            word,
-            Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true),
-          );
-      const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
-      throw new UsageError(`unknown ${word.startsWith("-") ? "option" : "command"} ${word}`, { hint, exitCode: 2 });
-    }
+    if (entry === undefined) throw unknownCommand(word);
     return await (await entry.load()).main(rest, { ...self, label });
   } catch (thrown) {
     const error = asSystemError(thrown);
     // Whoever reads our output has had enough: no message, and the status that SIGPIPE would give.
     if (error instanceof SystemError && error.code === "EPIPE" && error.call.endsWith("descriptor 1")) return 141;
-    const code = await reportError(error, label);
-    if (failures === "status" || code !== EXIT.failure) return code;
-    return error instanceof UsageError ? 2 : 1;
+    return reportError(error, label);
   }
+}
+
+/** A command that `hutch help` lists. @throws UsageError */
+function commandOf(word: string): Entry {
+  const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  if (entry === undefined || entry.hidden === true) throw unknownCommand(word);
+  return entry;
+}
+
+function unknownCommand(word: string): UsageError {
+  const isOption = word.startsWith("-");
+  const shown = Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true);
+  const near = isOption ? undefined : nearest(word, shown);
+  const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
+  return new UsageError(`unknown ${isOption ? "option" : "command"} ${word}`, { hint });
 }

@@ -39,10 +39,13 @@ function define(args: ArgsDef, key: string): Definition | undefined {
 
 /**
  * Split arguments into options and operands. Long options as `--name value` or `--name=value`, short ones as `-e value`,
- * `-evalue` or clustered (`-it`). `--` ends them. @throws UsageError for unknown options and missing values.
+ * `-evalue` or clustered (`-it`). `--` ends them. `options` is filled on the way. @throws UsageError for unknown options and missing values.
  */
-export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
-  const options = new Map<string, Occurrence[]>();
+export function parseOptions(
+  args: ArgsDef,
+  argv: readonly string[],
+  options = new Map<string, Occurrence[]>(),
+): Parsed {
   const add = (name: string, occurrence: Occurrence) => {
     const list = options.get(name);
     if (list === undefined) options.set(name, [occurrence]);
@@ -93,6 +96,16 @@ export function parseOptions(args: ArgsDef, argv: readonly string[]): Parsed {
     }
   }
   return { options, operands: argv.slice(index), ended };
+}
+
+/** The options that stand before the first mistake of a command line, or all. */
+export function understood(args: ArgsDef, argv: readonly string[]): Parsed {
+  const options = new Map<string, Occurrence[]>();
+  try {
+    return parseOptions(args, argv, options);
+  } catch {
+    return { options, operands: [], ended: false };
+  }
 }
 
 /**

@@ -15,9 +15,11 @@ const INSTEAD: Readonly<Record<string, string>> = {
 /** What is to be said of docker's options that hutch does not know. */
 const notThere = (): readonly (readonly [option: RegExp, hint: string])[] => [
   [
-    /^--(memory|memory-swap|cpus|cpu-.*|pids-limit|cgroup.*)$/,
+    /^(-m|--(memory|memory-swap|cpus|cpu-.*|cgroup.*))$/,
     "no limit on a whole sandbox yet; --ulimit limits each process",
   ],
+  [/^--pids-limit$/, "--ulimit nproc=N counts the sandbox's own processes"],
+  [/^--(stop-)?timeout$/, "timeout(1) ends it: timeout 60 hutch run …"],
   [/^--privileged$/, "--security none --cap-add ALL comes nearest"],
   [/^--(ro-bind|bind|proc|dev|unshare-.*)$/, "bubblewrap's; here -v SRC:DST:ro, and all namespaces are new"],
 ];
@@ -41,8 +43,9 @@ export interface RunRequest {
   readonly command: readonly string[];
 }
 
-/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]`, `options` being those that are known. @throws UsageError */
-export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS): RunRequest {
+/** Split `[OPTIONS] ROOT [--] COMMAND [ARG…]` of `name`, `options` being those that are known. @throws UsageError */
+export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS, name = "hutch run"): RunRequest {
+  const hint = `${name} [OPTIONS] ROOT [--] COMMAND [ARG…]`;
   const parsed = parseKnown(options, argv);
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
@@ -50,14 +53,10 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
       throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
   }
   const [rootWord, ...rest] = parsed.operands;
-  if (rootWord === undefined)
-    throw new UsageError("ROOT is missing", { hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]" });
+  if (rootWord === undefined) throw new UsageError("ROOT is missing", { hint });
   const command = rest[0] === "--" ? rest.slice(1) : rest;
   if (command.length === 0 && !isImageName(rootWord))
-    throw new UsageError("COMMAND is missing", {
-      from: rootWord,
-      hint: "hutch run [OPTIONS] ROOT [--] COMMAND [ARG…]",
-    });
+    throw new UsageError("COMMAND is missing", { from: rootWord, hint });
   if (command[0] === "") throw new UsageError("COMMAND is empty");
   return { parsed, rootWord, command };
 }

@@ -13,7 +13,7 @@ import type { HostPath, Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
-import { has, last, oneOf, parseOptions } from "./options.ts";
+import { has, last, oneOf, parseOptions, understood } from "./options.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
@@ -100,10 +100,24 @@ async function enlisted(
   return enlist(name.value, name.words, made, stopSignal, self);
 }
 
+/** The command line; what is wrong with it goes to `--json`, too, where that stands before it. @throws UsageError */
+async function parseOrReport(argv: readonly string[]): Promise<RunRequest> {
+  try {
+    return parseRun(argv);
+  } catch (error) {
+    const parsed = understood(RUN_OPTIONS, argv);
+    if (has(parsed, "json")) {
+      const { openOutput, reportingTo } = await import("./json-output.ts");
+      await reportingTo(openOutput(parsed), async () => Promise.reject(error));
+    }
+    throw error;
+  }
+}
+
 /** `hutch run`; `shown` is its root where that has been opened already. */
 export async function runWith(argv: readonly string[], self: Self, shown?: ShownRoot): Promise<number> {
   if (await help("hutch run", "Run a command in a sandbox", argv, RUN_OPTIONS)) return 0;
-  const request = parseRun(argv);
+  const request = await parseOrReport(argv);
   const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
   const begin = async (outputFd?: number) => {
     const { spec, held, stopSignal } = await runSpec(request, shown);
@@ -124,7 +138,7 @@ const PLAN_OPTIONS = {
 export const showPlan: Command = {
   main: async (argv) => {
     if (await help("hutch plan", "Show what run would do, step by step", argv, PLAN_OPTIONS)) return 0;
-    const request = parseRun(argv, PLAN_OPTIONS);
+    const request = parseRun(argv, PLAN_OPTIONS, "hutch plan");
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
     const { formatPlan, planToJson } = await import("../explain.ts");
     const { spec } = await runSpec(request);

@@ -131,6 +131,7 @@ const HINTS: readonly Hint[] = [
     errno: ["ELOOP"],
     text: "a working directory may not lead through a link of /proc: it could be outside of the root",
   },
+  { op: ["chdir"], errno: ["EMFILE"], text: "the limit of open files (--ulimit nofile) leaves none to start with" },
   { op: ["chdir"], call: "close", errno: ["EBADF"], text: "the working directory is outside of the root" },
   {
     op: ["open-tree", "open-null"],

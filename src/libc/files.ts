@@ -161,8 +161,8 @@ export function executableMemory(name: string, flags: number): number {
   return descriptor;
 }
 
-/** Write all bytes, whatever the kernel takes at once. @throws SystemError */
-export function writeAll(descriptor: number, bytes: Uint8Array): void {
+/** Write all bytes, whatever the kernel takes at once; errors name `file`, else the descriptor. @throws SystemError */
+export function writeAll(descriptor: number, bytes: Uint8Array, file?: string): void {
   let rest = bytes;
   while (rest.length > 0) {
     const count = rawCall("write", descriptor, rest, rest.length);
@@ -171,7 +171,7 @@ export function writeAll(descriptor: number, bytes: Uint8Array): void {
       pollWritable(descriptor); // a descriptor that somebody else has made non-blocking
       continue;
     }
-    if (count < 0) throw systemError(`write to descriptor ${descriptor}`, -count);
+    if (count < 0) throw systemError(`write to ${file ?? `descriptor ${descriptor}`}`, -count);
     rest = rest.subarray(count);
   }
 }

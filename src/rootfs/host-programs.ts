@@ -4,10 +4,11 @@ import { HutchError } from "../errors.ts";
 import type { HostPath, Mount, SandboxPath } from "../spec.ts";
 import { createCollector, type Closure } from "./closure.ts";
 import { addExtras } from "./closure-extras.ts";
-import { closureLayout, type RootView } from "./closure-layout.ts";
+import { closureLayout, type LayoutEntry, type RootView } from "./closure-layout.ts";
 import { parseNsswitch } from "./closure-rules.ts";
 import { type HostFiles, realHostFiles } from "./host-files.ts";
-import { findProgram, ProgramError, type Search } from "./program.ts";
+import { absolute, findProgram, ProgramError, type Search } from "./program.ts";
+import { refuseShim } from "./shim.ts";
 import { parentOf } from "./walk.ts";
 
 /** What the user asked for, in their words. */
@@ -33,7 +34,12 @@ export interface Programs {
  */
 export function programsClosure(wanted: Programs, host: HostFiles = realHostFiles()): Closure {
   const collector = createCollector(host, wanted.search);
-  for (const { value, words } of wanted.programs) withWords(words, () => collector.program(value));
+  const paths = wanted.paths.map(({ value }) => absolute(value, wanted.search.cwd));
+  for (const { value, words } of wanted.programs)
+    withWords(words, () => {
+      refuseShim(host, findProgram(host, value, wanted.search), paths);
+      collector.program(value);
+    });
   for (const { value, words } of wanted.paths) withWords(words, () => collector.path(value));
   const env = Object.fromEntries(wanted.env.map((entry) => [entry.split("=")[0], entry.slice(entry.indexOf("=") + 1)]));
   addExtras(host, collector, { env, nss: parseNsswitch(wanted.nsswitch) });
@@ -78,7 +84,9 @@ function withWords(words: string, action: () => void): void {
 /** A closure as mounts, in the order in which they are made. `root` tells what is there already. */
 export function closureMounts(closure: Closure, root: RootView): readonly Mount[] {
   const from = "--add";
-  return closureLayout(closure, root).map((entry): Mount => {
+  const layout: LayoutEntry[] = [];
+  withWords(from, () => layout.push(...closureLayout(closure, root)));
+  return layout.map((entry): Mount => {
     const destination = entry.path as SandboxPath;
     if (entry.kind === "symlink") return { type: "symlink", destination, target: entry.to, from };
     const attributes = ["ro", "nosuid", "nodev"] as const;

@@ -37,14 +37,18 @@ export function findProgram(host: HostFiles, name: string, search: Search): stri
     return path;
   }
   let refused: { path: string; problem: Problem } | undefined;
+  const closed: string[] = [];
   for (const directory of search.path.split(":")) {
     const path = absolute(directory === "" ? name : `${directory}/${name}`, search.cwd);
     const problem = whyNot(host, path);
     if (problem === undefined) return path;
-    if (problem !== "absent") refused ??= { path, problem };
+    // What may not be opened has a name all the same; where not even that is to be seen, the directory is closed to us.
+    if (problem === "denied" && host.readLink(path) === undefined) closed.push(directory);
+    else if (problem !== "absent") refused ??= { path, problem };
   }
   if (refused !== undefined) throw programError(refused.path, refused.problem);
-  throw new ProgramError("absent", `${name}: no such program in PATH`, { hint: `searched ${search.path}` });
+  const but = closed.length === 0 ? "" : ` but for ${closed.join(" and ")}, where you may not look`;
+  throw new ProgramError("absent", `${name}: no such program in PATH`, { hint: `searched ${search.path}${but}` });
 }
 
 type Problem = "absent" | "denied" | "not-a-file" | "no-x";
@@ -64,7 +68,9 @@ function programError(path: string, problem: Problem): ProgramError {
       hint: "finding it and its libraries takes searching its directory and reading the file",
     });
   }
-  return new ProgramError("not-executable", `${path}: not executable`, { hint: `chmod +x ${path}` });
+  return new ProgramError("not-executable", `${path}: not executable`, {
+    hint: `if it is a program: chmod +x ${path}`,
+  });
 }
 
 /** A path made absolute; only a leading `./` and doubled slashes are cleaned away. */

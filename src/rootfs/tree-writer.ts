@@ -15,8 +15,10 @@ import {
   type FileStatus,
   isErrno,
   openDirectoryNames,
+  pathStatus,
   writeAll,
 } from "../libc/files.ts";
+import { parentOf } from "./walk.ts";
 
 /** What has been written. `leftOut`: what could not be copied, and why. */
 export interface Written {
@@ -62,7 +64,11 @@ const duplicate = (fd: number): number => call("fcntl", fd, c.F_DUPFD_CLOEXEC, 3
  */
 export function openTree(output: string, force: boolean): TreeWriter {
   const made = rawCall("mkdirat", c.AT_FDCWD, output, 0o755);
-  if (made < 0 && !isErrno(made, "EEXIST")) throw systemError(`make ${output}`, -made);
+  if (made < 0 && !isErrno(made, "EEXIST")) {
+    const parent = parentOf(output);
+    const orphan = isErrno(made, "ENOENT") && typeof pathStatus(parent) === "number";
+    throw systemError(`make ${output}`, -made, orphan ? { hint: `make its parent first: mkdir -p ${parent}` } : {});
+  }
   const root = rawCall("openat", c.AT_FDCWD, output, c.O_RDONLY | DIRECTORY);
   if (root < 0) throw systemError(`open ${output}`, -root);
   if (!force && openDirectoryNames(root).length > 0) {
@@ -213,7 +219,7 @@ function treeWriter(root: number, output: string): TreeWriter {
         if (file === undefined) return;
         try {
           const bytes = encodeBytes(content);
-          writeAll(file, bytes);
+          writeAll(file, bytes, place.shown);
           call("fchmod", file, mode);
           written.files += 1;
           written.bytes += bytes.length;
@@ -259,7 +265,7 @@ function copyContent(from: number, to: number, shown: string): number {
     const count = rawCall("read", from, buffer, buffer.length);
     if (count < 0) throw systemError(`read for ${shown}`, -count);
     if (count === 0) return total;
-    writeAll(to, buffer.subarray(0, count));
+    writeAll(to, buffer.subarray(0, count), shown);
     total += count;
   }
 }

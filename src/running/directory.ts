@@ -23,6 +23,8 @@ export interface Directory {
   readonly path: string;
 }
 
+const ELSEWHERE = "named sandboxes are listed there: set XDG_RUNTIME_DIR to a directory that is yours alone";
+
 /** `$XDG_RUNTIME_DIR/hutch`, or what stands in for it. */
 export function directoryPath(runtime: string | undefined): string {
   const uid = rawCall("geteuid");
@@ -38,18 +40,18 @@ export function directoryPath(runtime: string | undefined): string {
 export function openDirectory(path: string, make: boolean): Directory | undefined {
   if (make) {
     const made = rawCall("mkdirat", c.AT_FDCWD, path, 0o700);
-    if (made < 0 && !isErrno(made, "EEXIST")) throw systemError(`mkdir ${path}`, -made);
+    if (made < 0 && !isErrno(made, "EEXIST")) throw systemError(`mkdir ${path}`, -made, { hint: ELSEWHERE });
   }
   const { O_DIRECTORY, O_NOFOLLOW } = c.openFlags[ARCH];
   const fd = rawCall("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW);
   if (fd < 0) {
     if (!make && isErrno(fd, "ENOENT")) return undefined;
-    throw systemError(`open ${path}`, -fd);
+    throw systemError(`open ${path}`, -fd, { hint: ELSEWHERE });
   }
   const { uid, mode } = descriptorStatus(fd);
   if (uid !== rawCall("geteuid") || (mode & 0o077) !== 0) {
     closeDescriptor(fd);
-    throw new HutchError(`${path} is not the caller's alone`, { hint: "set XDG_RUNTIME_DIR to a directory that is" });
+    throw new HutchError(`${path} is not the caller's alone`, { hint: ELSEWHERE });
   }
   return { fd, path };
 }
@@ -105,7 +107,7 @@ export function makeEntry(directory: Directory, name: string, content: Uint8Arra
   if (fd < 0) throw systemError(`make a file in ${directory.path}`, -fd, { from });
   try {
     call("flock", fd, c.LOCK_EX | c.LOCK_NB);
-    writeAll(fd, content);
+    writeAll(fd, content, `${directory.path}/${name}`);
     for (let attempt = 0; ; attempt++) {
       const linked = rawCall("linkat", c.AT_FDCWD, `/proc/self/fd/${fd}`, directory.fd, name, c.AT_SYMLINK_FOLLOW);
       if (linked === 0) return fd;

@@ -34,10 +34,10 @@ eachCaller("hutch closure", (bench) => {
   });
 
   test("wrong use", async () => {
-    expectFailure(await bench.hutch(["closure"]), 2, "PROGRAM is missing");
-    expectFailure(await bench.hutch(["closure", "no-such-program"]), 1, "no-such-program", "no such program in PATH");
-    expectFailure(await bench.hutch(["closure", "--format", "xml", "sh"]), 2, "--format must be text or json");
-    expectFailure(await bench.hutch(["closure", "sh", "--formt", "json"]), 2, "did you mean --format?");
+    expectFailure(await bench.hutch(["closure"]), 125, "PROGRAM is missing");
+    expectFailure(await bench.hutch(["closure", "no-such-program"]), 125, "no-such-program", "no such program in PATH");
+    expectFailure(await bench.hutch(["closure", "--format", "xml", "sh"]), 125, "--format must be text or json");
+    expectFailure(await bench.hutch(["closure", "sh", "--formt", "json"]), 125, "did you mean --format?");
   });
 });
 
@@ -70,7 +70,7 @@ eachCaller("hutch root", (bench) => {
     const args = ["root", "--add", "true", "-o", "./here"];
     expect(await bench.hutch(args, { cwd })).toMatchObject({ stderr: "", code: 0 });
     const before = readdirSync(`${cwd}/here`, { recursive: true, encoding: "utf8" }).toSorted();
-    expectFailure(await bench.hutch(args, { cwd }), 1, "/here is not empty", "--force");
+    expectFailure(await bench.hutch(args, { cwd }), 125, "/here is not empty", "--force");
     const again = await bench.hutch([...args, "--force"], { cwd });
     expect(again).toMatchObject({ stderr: "", code: 0 });
     expect(again.stdout).toContain(" 0 directories, 0 links, ");
@@ -89,11 +89,12 @@ eachCaller("hutch root", (bench) => {
 
   test("wrong use", async () => {
     const output = `${bench.folder()}/root`;
-    expectFailure(await bench.hutch(["root", "--add", "sh"]), 2, "-o DIR is missing");
-    expectFailure(await bench.hutch(["root", "-o", output]), 2, "nothing to write");
-    expectFailure(await bench.hutch(["root", "sh", "-o", output]), 2, "unexpected sh", "--add");
-    expectFailure(await bench.hutch(["root", "--add", "no-such", "-o", output]), 1, "no-such", "--add no-such");
-    expectFailure(await bench.hutch(["root", "--add", "sh", "-o", "/proc/root-of-hutch"]), 1, "/proc/root-of-hutch");
+    expectFailure(await bench.hutch(["root", "--add", "sh"]), 125, "-o DIR is missing");
+    expectFailure(await bench.hutch(["root", "-o", output]), 125, "nothing to write");
+    expectFailure(await bench.hutch(["root", "sh", "-o", output]), 125, "unexpected sh", "--add");
+    expectFailure(await bench.hutch(["root", "--add", "no-such", "-o", output]), 125, "no-such", "--add no-such");
+    expectFailure(await bench.hutch(["root", "--add", "sh", "-o", "/proc/root-of-hutch"]), 125, "/proc/root-of-hutch");
+    expectFailure(await bench.hutch(["root", "--add", "sh", "-o", `${output}/x`]), 125, `first: mkdir -p ${output}`);
     expect(existsSync(output)).toBe(false);
   });
 });

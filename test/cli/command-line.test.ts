@@ -1,7 +1,7 @@
 /** The command line of hutch: what is understood, what is refused, and in which words. */
 
 import { expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import packageJson from "../../package.json" with { type: "json" };
 import { BUSYBOX, eachCaller, expectFailure, expectSuccess, withProbe } from "./hutch.ts";
 
@@ -22,6 +22,23 @@ const REFUSED: readonly Refusal[] = [
   { what: "no ROOT", args: [], says: ["ROOT is missing", "hutch run"] },
   { what: "no ROOT behind options", args: ["-e", "A=1"], says: ["ROOT is missing"] },
   { what: "an empty ROOT", args: ["", "true"], says: ["ROOT"] },
+  {
+    what: "docker's -m",
+    args: ["-m", "1g", "scratch", "true"],
+    says: ["-m", "no limit on a whole sandbox", "--ulimit"],
+  },
+  {
+    what: "a limit of open files that leaves none",
+    args: ["--ulimit", "nofile=2", "scratch", "true"],
+    says: ["EMFILE", "--ulimit nofile"],
+  },
+  { what: "--pids-limit", args: ["--pids-limit=9", "scratch", "true"], says: ["--pids-limit", "--ulimit nproc=N"] },
+  { what: "a timeout", args: ["--timeout", "5", "scratch", "true"], says: ["--timeout", "timeout 60 hutch run"] },
+  {
+    what: "--add in a root whose links never end",
+    args: ["--add", "true", "./endless", "true"],
+    says: ["links in the root never end", "from --add"],
+  },
   { what: "no COMMAND", args: ["scratch"], says: ["COMMAND is missing"] },
   { what: "no COMMAND behind --", args: ["scratch", "--"], says: ["COMMAND is missing"] },
   { what: "an empty COMMAND", args: ["scratch", ""], says: ["COMMAND"] },
@@ -98,7 +115,11 @@ const REFUSED: readonly Refusal[] = [
     says: ["--ulimit nofile=9:3"],
   },
   { what: "a variable without a name", args: ["-e", "=x", "scratch", "true"], says: ["-e =x", "name"] },
-  { what: "an absent --env-file", args: ["--env-file", "/absent", "scratch", "true"], says: ["/absent"] },
+  {
+    what: "an absent --env-file",
+    args: ["--env-file", "/absent", "scratch", "true"],
+    says: ["/absent cannot be read: ENOENT"],
+  },
   {
     what: "descriptors that are not open",
     args: ["--preserve-fds", "9", "scratch", "true"],
@@ -124,6 +145,8 @@ eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
   mkdirSync(`${folder}/rootfs`);
+  mkdirSync(`${folder}/endless`);
+  symlinkSync("usr", `${folder}/endless/usr`);
 
   const refusals = REFUSED.map((row) => [row.what, row] as const);
   test.each(refusals)("%s is refused in one line", async (_, { args, says }) => {
@@ -177,6 +200,8 @@ eachCaller("the command line", (bench) => {
       expectSuccess(await bench.hutch(args), /run[\s\S]*plan[\s\S]*mydocker/);
     }
     const run = await bench.hutch(["run", "--help"]);
+    expect((await bench.hutch(["help", "run"])).stdout).toBe(run.stdout);
+    expectSuccess(await bench.hutch(["help", "mydocker"]), /^USAGE mydocker run /);
     expectSuccess(run, /ROOT \[--\] COMMAND/);
     for (const option of ["--env", "--volume", "--add", "--read-only", "--preserve-fds", "--time-offset"]) {
       expect(run.stdout).toContain(option);
@@ -189,11 +214,13 @@ eachCaller("the command line", (bench) => {
   test("no command, and unknown ones", async () => {
     const none = await bench.hutch([]);
     expect(none.stdout).toContain("run");
-    expect(none.code).toBe(2);
-    expectFailure(await bench.hutch(["rnu"]), 2, "rnu", "run");
-    expectFailure(await bench.hutch(["--bogus"]), 2, "--bogus");
-    expectFailure(await bench.hutch(["constructor"]), 2, "constructor");
-    expectFailure(await bench.hutch(["toString", "x"]), 2, "toString");
+    expect(none.code).toBe(125);
+    expectFailure(await bench.hutch(["rnu"]), 125, "rnu", "run");
+    expectFailure(await bench.hutch(["--bogus"]), 125, "--bogus");
+    expectFailure(await bench.hutch(["help", "rnu"]), 125, "rnu", "did you mean run?");
+    expectFailure(await bench.hutch(["help", "end-disk-layer"]), 125, "end-disk-layer");
+    expectFailure(await bench.hutch(["constructor"]), 125, "constructor");
+    expectFailure(await bench.hutch(["toString", "x"]), 125, "toString");
   });
 
   test("plan prints the steps, or the same as JSON, and starts nothing", async () => {
@@ -211,8 +238,10 @@ eachCaller("the command line", (bench) => {
     expect(init).toBe(true);
     expect(steps.at(-1)).toMatchObject({ op: "exec", by: "program", command: "/no-such-command" });
     expect(steps.every(({ why }) => why !== "")).toBe(true);
-    expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 2, "xml");
-    expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 2, "absent");
+    expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 125, "xml");
+    expectFailure(await bench.hutch(["plan"]), 125, "ROOT is missing", "hint: hutch plan [OPTIONS] ROOT");
+    expectFailure(await bench.hutch(["plan", "scratch"]), 125, "COMMAND is missing", "hint: hutch plan [OPTIONS] ROOT");
+    expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 125, "absent");
   });
 
   test("a --format behind ROOT is the program's", async () => {

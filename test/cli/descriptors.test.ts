@@ -19,7 +19,7 @@ eachCaller("descriptors", (bench) => {
     [0, ["--version"]],
     [0, ["--help"]],
     [0, ["run", "--help"]],
-    [2, ["bogus"]],
+    [125, ["bogus"]],
     [127, ["mydocker", "run", "image", "/no/such"]],
     [0, ["mydocker", "run", "image", "/bin/true"]],
   ] as const)("O_NONBLOCK and all other flags are untouched: %i from %j", async (code, args) => {
@@ -44,7 +44,7 @@ eachCaller("descriptors", (bench) => {
   test("an output that cannot be written is a failure", async () => {
     const full = await shell('"$HUTCH" plan scratch x > /dev/full');
     expect(full.stderr).toMatch(/^[^\n]*ENOSPC[^\n]*\n$/);
-    expect(full.code).toBe(1);
+    expect(full.code).toBe(125);
     const gone = await shell('{ "$HUTCH" run --help; echo "$?" >&2; } | true');
     expect(gone.stderr).not.toContain("internal error");
     for (const closed of [">&-", "<&- >&-"]) {

@@ -103,8 +103,8 @@ eachCaller("hutch doctor", (bench) => {
   });
 
   test("wrong use", async () => {
-    expectFailure(await bench.hutch(["doctor", "now"]), 2, "unexpected now");
-    expectFailure(await bench.hutch(["doctor", "--format", "xml"]), 2, "--format must be text or json");
+    expectFailure(await bench.hutch(["doctor", "now"]), 125, "unexpected now");
+    expectFailure(await bench.hutch(["doctor", "--format", "xml"]), 125, "--format must be text or json");
   });
 
   test("needs no place to write to", async () => {

@@ -1,9 +1,9 @@
 /** `--json`: how a sandbox ended, exactly. */
 
 import { expect, test } from "bun:test";
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BUSYBOX, eachCaller } from "./hutch.ts";
+import { BUSYBOX, eachCaller, expectFailure } from "./hutch.ts";
 
 interface Line {
   readonly [field: string]: unknown;
@@ -141,6 +141,24 @@ eachCaller("outcome", (bench) => {
     expect(refused.code).toBe(125);
     const silent = `"$HUTCH" run --json /dev/full ${BUSYBOX.join(" ")} scratch /bin/busybox true 2>&-; echo $?`;
     expect(await bench.shell(silent)).toMatchObject({ stdout: "125\n", stderr: "" });
+  });
+
+  test("a mistake in the command line behind it, in place of what an earlier run has left", async () => {
+    const file = `${bench.folder({ "out.json": "earlier" })}/out.json`;
+    for (const [words, message] of [
+      [["--nope", "scratch", "true"], "unknown option --nope"],
+      [["--env"], "option --env needs a value"],
+      [[], "ROOT is missing"],
+      [["scratch"], "COMMAND is missing"],
+    ] as const) {
+      writeFileSync(file, "earlier");
+      expectFailure(await bench.hutch(["run", "--json", file, ...words]), 125, message);
+      expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ error: { message, status: 125 } });
+    }
+    // What stands behind a mistake may be the program's: no file is touched.
+    writeFileSync(file, "earlier");
+    expectFailure(await bench.hutch(["run", "--nope", "scratch", "x", "--json", file]), 125, "--nope");
+    expect(readFileSync(file, "utf8")).toBe("earlier");
   });
 
   test("a bad word is refused before anything starts", async () => {

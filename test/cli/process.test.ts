@@ -108,6 +108,18 @@ eachCaller("the program's surroundings", (bench: Bench) => {
     expectSuccess(await bench.shell(script), "321\n");
   });
 
+  test("--ulimit nproc counts the sandbox's own processes, not the caller's others", async () => {
+    const script = "for i in 1 2 3 4 5 6; do busybox sleep 5 & echo $i; done";
+    const words = ["run", "--ulimit", "nproc=5", ...BUSYBOX, "scratch", "busybox", "sh", "-c", script];
+    const result = await bench.shell(
+      'for i in 1 2 3 4 5 6; do sleep 60 >/dev/null 2>&1 & o="$o $!"; done; "$HUTCH" "$@"; r=$?; kill $o; exit $r',
+      words,
+    );
+    // hutch's reaper and the shell are two.
+    expect(result.stdout).toBe("1\n2\n3\n");
+    expect(result.stderr).toContain("can't fork");
+  });
+
   test("--cap-add and --cap-drop", async () => {
     const table: Readonly<Record<string, readonly string[]>> = {
       "00000000800405fb": [],

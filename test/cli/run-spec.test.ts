@@ -175,7 +175,7 @@ describe("options as fields", () => {
     [["--userns", "host"], "--userns must be auto", "--userns host"],
     [["--preserve-fds", "x"], "--preserve-fds needs a number", "--preserve-fds x"],
     [["--preserve-fds", "9999"], "", "--preserve-fds 9999"],
-    [["--env-file", "/absent"], "/absent cannot be read", "--env-file /absent"],
+    [["--env-file", "/absent"], "/absent cannot be read: ENOENT no such file or directory", "--env-file /absent"],
     [["-u", "carol"], 'unknown user "carol"', "-u carol"],
     [["--ulimit", "x=1"], 'unknown limit "x"', "--ulimit x=1"],
     [["--cap-add", "x"], 'unknown capability "x"', "--cap-add x"],

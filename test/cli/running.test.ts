@@ -139,12 +139,22 @@ eachCaller("running sandboxes", (bench) => {
     const other = await start("box", "echo ready; exec busybox sleep 1000");
     await hutch("kill", "box");
     expect((await other.ended).code).toBe(143);
+    for (const [word, code] of [
+      ["-15", 143],
+      ["-INT", 130],
+      ["-SIGHUP", 129],
+    ] as const) {
+      const one = await start("box", "echo ready; exec busybox sleep 1000");
+      expect(await hutch("kill", word, "box")).toMatchObject({ stdout: "", stderr: "", code: 0 });
+      expect((await one.ended).code).toBe(code);
+    }
+    expectFailure(await hutch("kill", "-NOTHING", "box"), 125, 'unknown signal "NOTHING" (from -NOTHING)');
     const third = await start("box", "echo ready; exec busybox sleep 1000");
     await hutch("kill", "-s", "KILL", "box");
     expect((await third.ended).signal).toBe("SIGKILL");
     await until("the name is gone", async () => readdirSync(list).length === 0);
-    expectFailure(await hutch("kill", "box"), 1, "there is no sandbox box");
-    expectFailure(await hutch("kill", "--signal", "NOTHING", "box"), 2, "unknown signal");
+    expectFailure(await hutch("kill", "box"), 125, "there is no sandbox box");
+    expectFailure(await hutch("kill", "--signal", "NOTHING", "box"), 125, "unknown signal");
   });
 
   test("a name is taken once, and free again after a SIGKILL", async () => {
@@ -179,8 +189,25 @@ eachCaller("running sandboxes", (bench) => {
     const text = bytes.toString("latin1").replace('"startTime":"', '"startTime":"1');
     writeFileSync(join(list, "box"), Buffer.from(text, "latin1"));
     expectFailure(await hutch("exec", "box", "/bin/busybox", "true"), 125, "has ended");
-    expectFailure(await hutch("kill", "box"), 1, "has ended");
+    expectFailure(await hutch("kill", "box"), 125, "has ended");
     await finish(running);
+  });
+
+  test("a list that cannot be made, and an entry that cannot be written, by name", async () => {
+    const run = ["run", "--name", "box", ...BUSYBOX, "scratch", "/bin/busybox", "true"];
+    const nowhere = await bench.hutch(run, { env: { XDG_RUNTIME_DIR: "/proc/nowhere" } });
+    expectFailure(nowhere, 125, "mkdir /proc/nowhere/hutch: ENOENT", "set XDG_RUNTIME_DIR");
+    expectFailure(
+      await bench.hutch(["ps"], { env: { XDG_RUNTIME_DIR: "/dev/null" } }),
+      125,
+      "ENOTDIR",
+      "XDG_RUNTIME_DIR",
+    );
+    // A file system without room: RLIMIT_FSIZE is the same to write(2), but for the error's number.
+    const { list, env } = place();
+    const full = await bench.shell(`ulimit -f 0; trap '' XFSZ; "$HUTCH" "$@"`, run, { env });
+    expectFailure(full, 125, `write to ${list}/box: EFBIG`);
+    expect(readdirSync(list)).toEqual([]);
   });
 
   test("a list that others can read is refused", async () => {

@@ -84,11 +84,11 @@ eachCaller("hutch seccomp check", (bench) => {
       ["listener.json", "listener"], // as hutch run refuses it
     ] as const) {
       const path = join(bad, name);
-      expectFailure(await bench.hutch(["seccomp", "check", path, "mkdir"]), 2, said, `from ${path}`);
+      expectFailure(await bench.hutch(["seccomp", "check", path, "mkdir"]), 125, said, `from ${path}`);
     }
-    expectFailure(await bench.hutch(["seccomp", "check", profile(), "nothing"]), 2, "no system call nothing");
-    expectFailure(await bench.hutch(["seccomp", "check", profile(), "socket(x)"]), 2, "is no system call");
-    expectFailure(await bench.hutch(["seccomp", "check", "/nowhere.json"]), 1, "/nowhere.json", "ENOENT");
-    expectFailure(await bench.hutch(["seccomp", "look"]), 2, "check");
+    expectFailure(await bench.hutch(["seccomp", "check", profile(), "nothing"]), 125, "no system call nothing");
+    expectFailure(await bench.hutch(["seccomp", "check", profile(), "socket(x)"]), 125, "is no system call");
+    expectFailure(await bench.hutch(["seccomp", "check", "/nowhere.json"]), 125, "/nowhere.json", "ENOENT");
+    expectFailure(await bench.hutch(["seccomp", "look"]), 125, "check");
   });
 });

@@ -66,7 +66,7 @@ describe("findProgram", () => {
       "/home/me/run": bytes("x"),
       "/usr/bin/secret": bytes("x"),
     },
-    ["/usr/bin/secret"],
+    ["/usr/bin/secret", "/closed/ls", "/closed/nothing"],
   );
   const search = { path: "/none:/usr/bin:/opt", cwd: "/home/me" };
   test.each([
@@ -77,6 +77,14 @@ describe("findProgram", () => {
     ["twice", "/opt/twice"],
   ])("%s is %s", (name, path) => {
     expect(findProgram(host, name, search)).toBe(path);
+  });
+  test("a directory of PATH that may not be searched has nothing, which is said when nobody else has it", () => {
+    const closed = { ...search, path: "/closed:/usr/bin" };
+    expect(findProgram(host, "ls", closed)).toBe("/usr/bin/ls");
+    const hint = "searched /closed:/usr/bin but for /closed, where you may not look";
+    expect(() => findProgram(host, "nothing", closed)).toThrow(
+      expect.objectContaining({ reason: "absent", message: "nothing: no such program in PATH", hint }),
+    );
   });
   test("an empty element of PATH is the current directory", () => {
     expect(findProgram(host, "run", { ...search, path: "/usr/bin:" })).toBe("/home/me/run");

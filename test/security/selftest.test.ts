@@ -118,6 +118,6 @@ eachCaller("hutch selftest", ({ hutch, caller }) => {
     [["--format", "xml"], "--format must be text or json"],
     [["--volume", "/:/"], "unknown option --volume"],
   ])("%j is refused", async (options, message) => {
-    expectFailure(await hutch(["selftest", ...options]), 2, message);
+    expectFailure(await hutch(["selftest", ...options]), 125, message);
   });
 });

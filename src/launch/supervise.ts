@@ -173,7 +173,10 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
   return { program: asm.finish(), marks };
 }
 
-/** First of all: no signal disturbs the set-up, and the two dispositions that Bun changed are the default again. */
+/**
+ * First of all: no signal disturbs the set-up, and dispositions are the default again: two that Bun changed, and SIGCHLD,
+ * whose being ignored by a caller outlives execve(2) and leaves nobody to be waited for (wait(2), NOTES).
+ */
 function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
   if (parent !== undefined) {
@@ -185,7 +188,7 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
   }
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
-  for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ]) {
+  for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ, c.SIGNALS.SIGCHLD]) {
     asm.call("rt_sigaction", [signal, asm.words(0, 0, 0, 0), 0, 8]);
   }
 }

@@ -30,7 +30,7 @@ function bind() {
       return dlopen("libc.so", SYMBOLS).symbols; // musl
     } catch {
       throw new HutchError(`bind libc: ${first instanceof Error ? first.message : String(first)}`, {
-        hint: "bun:ffi needs the JIT: run without BUN_JSC_useJIT=0, MemoryDenyWriteExecute= or an execmem policy",
+        hint: "bun:ffi needs the JIT: run without BUN_JSC_useJIT=0, a limit of address space (ulimit -v), MemoryDenyWriteExecute= or an execmem policy",
         cause: first,
       });
     }

@@ -25,6 +25,15 @@ eachCaller("signals", (bench) => {
   const start = (options: readonly string[], ...program: readonly string[]) =>
     bench.start([bench.binary, "run", ...BUSYBOX, ...withProbe(bench), ...options, "scratch", ...program]);
 
+  test.each(["--init", "--no-init", "--json=/dev/null"])("a caller that ignores SIGCHLD, %s", async (word) => {
+    const args = ["run", word, ...BUSYBOX, "scratch", "/bin/busybox", "sh", "-c", "echo in; exit 3"];
+    const result = await bench.shell(`trap "" CHLD; exec "$HUTCH" "$@"`, args);
+    expect(result).toMatchObject({ stdout: "in\n", stderr: "", code: 3 });
+    // By the short way too, whose launcher was linked when hutch was built.
+    const short = ["run", "--read-only", "/", "sh", "-c", "exit 4"];
+    expect(await bench.shell(`trap "" CHLD; exec "$HUTCH" "$@"`, short)).toMatchObject({ stderr: "", code: 4 });
+  });
+
   test.each(["--init", "--no-init"])("each one exactly once, %s", async (init) => {
     const running = start([init], "/probe", "signals");
     await running.says("ready");

@@ -65,9 +65,13 @@ export function temporaryDirectory(): string {
 export async function enterSession(session: Session, self: Self): Promise<never> {
   const { store, source, keep, command } = session;
   const { kept } = source;
-  if (keep !== undefined) checkKeep(keep);
+  if (keep !== undefined && exists(keep))
+    throw new UsageError(`${keep} is already there`, { from: `--keep ${keep}`, hint: "--keep makes a new directory" });
   const parent = temporaryDirectory();
-  if (keep !== undefined) checkOutside(parentOf(keep), session, `--keep ${keep}`);
+  if (keep !== undefined) {
+    checkOutside(parentOf(keep), session, `--keep ${keep}`);
+    checkKeep(keep);
+  }
   checkOutside(parent, session, `TMPDIR=${parent}`);
   if (session.patch !== undefined) {
     checkOutside(parentOf(session.patch), session, `--export-patch ${session.patch}`);
@@ -137,10 +141,9 @@ function tellUnreadable(paths: readonly string[]): readonly string[] {
 
 const WRITE_AND_SEARCH = 3; // W_OK | X_OK
 
-/** Find out whether a directory can be made at host path `keep`. @throws UsageError when something is there, SystemError */
+/** Find out whether a directory can be made at host path `keep`. @throws SystemError */
 function checkKeep(keep: string): void {
   const from = `--keep ${keep}`;
-  if (exists(keep)) throw new UsageError(`${keep} is already there`, { from, hint: "--keep makes a new directory" });
   const refused = rawCall("faccessat2", AT_FDCWD, parentOf(keep), WRITE_AND_SEARCH, 0);
   if (refused < 0) throw systemError(`make ${keep}`, -refused, { from });
 }

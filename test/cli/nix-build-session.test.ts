@@ -94,6 +94,9 @@ eachCaller("nix-build-shell without a terminal", (bench) => {
     expect(statSync(place).uid).toBe(bench.caller.uid);
     expectSuccess(await enter(bench, build, temporary, [place, "cat", "source/new"]), "x\n");
     expectFailure(await feed("true", ["--keep", place]), 125, "is already there", "--keep");
+    const nowhere = `${temporary}/none/kept`;
+    expectFailure(await feed("true", ["--keep", nowhere]), 125, `make ${nowhere}: ENOENT`, `(from --keep ${nowhere})`);
+    expect(readdirSync(temporary)).toEqual(["kept"]);
   });
 
   test("the copy goes neither into the kept directory nor into the store", () =>

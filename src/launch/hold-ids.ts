@@ -11,7 +11,7 @@ import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
 import { type Assembler, at, content, type Label } from "./assembler.ts";
 import { HELD_IDS } from "./lower-mounts.ts";
-import { formatMappings, holdCapabilities, type Home, type Lowering, writeFile } from "./lowering.ts";
+import { formatMappings, holdCapabilities, type Lowering, writeFile } from "./lowering.ts";
 import { field, makePipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
 import { FAILURE, type Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
@@ -133,14 +133,13 @@ export function cloneThroughHolder(asm: Assembler, holder: Holder, flags: number
 }
 
 /**
- * Back into the mount namespace and the root directory of before, now that the sandbox has its copy: the one that is left
- * ends while the sandbox works, and not when the launcher does. Only signals need a privilege from here on.
+ * Back into the mount namespace of before, now that the sandbox has its copy: the one that is left ends while the sandbox
+ * works, and not when the launcher does. The root directory is that namespace's again; it was before, for no process in a
+ * chroot(2) may make a user namespace. Only signals need a privilege from here on.
  */
-export function goHome(asm: Assembler, { mounts, root }: Home): void {
-  asm.call("setns", [content(mounts), c.CLONE_FLAGS.mount]);
-  asm.call("fchdir", [content(root)]);
-  asm.call("chroot", ["."]);
-  for (const descriptor of [mounts, root]) asm.call("close", [content(descriptor)]);
+export function goHome(asm: Assembler, home: Place): void {
+  asm.call("setns", [content(home), c.CLONE_FLAGS.mount]);
+  asm.call("close", [content(home)]);
   holdCapabilities(asm, ["CAP_KILL"]);
 }
 

@@ -173,12 +173,10 @@ type MountOp =
 export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
   "leave-mounts": (l) => {
     const { asm } = l;
-    const home = { mounts: asm.cell(), root: asm.cell() };
-    asm.call("openat", [c.AT_FDCWD, "/proc/self/ns/mnt", c.O_RDONLY | c.O_CLOEXEC], { result: home.mounts });
-    asm.call("openat", [c.AT_FDCWD, "/", c.O_PATH | c.O_CLOEXEC], { result: home.root });
+    l.home = asm.cell();
+    asm.call("openat", [c.AT_FDCWD, "/proc/self/ns/mnt", c.O_RDONLY | c.O_CLOEXEC], { result: l.home });
     asm.call("unshare", [c.CLONE_FLAGS.mount]);
     asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]);
-    l.home = home;
   },
 
   "private-mounts": ({ asm }) => asm.call("mount", [0, "/", 0, c.MS_REC | c.MS_PRIVATE, 0]),

@@ -22,8 +22,8 @@ export interface Lowering {
   readonly alive: Place;
   /** Where to go when the launcher has died. */
   readonly orphaned: Label;
-  /** The way back into the mount namespace that `leave-mounts` has left. */
-  home: Home | undefined;
+  /** Descriptor of the mount namespace that `leave-mounts` has left. */
+  home: Place | undefined;
   /** The pseudo-terminal of `open-terminal`, when the plan has one. */
   readonly terminal: PseudoTerminal | undefined;
   /** Write the holder of id maps into the launcher (supervise.ts). */
@@ -32,12 +32,6 @@ export interface Lowering {
   /** The id maps are needed now. */
   readonly mapIds: () => void;
   readonly clone: (flags: number) => void;
-}
-
-/** Descriptors of a mount namespace, and of the caller's root directory in it. */
-export interface Home {
-  readonly mounts: Place;
-  readonly root: Place;
 }
 
 /** Where the two ends of the sandbox's terminal are kept, in each process that has them (terminal.ts). */

@@ -25,7 +25,7 @@ import { Assembler, at, content, type Content, type Label } from "./assembler.ts
 import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
 import { lower } from "./lower.ts";
-import type { Home, Lowering, PseudoTerminal } from "./lowering.ts";
+import type { Lowering, PseudoTerminal } from "./lowering.ts";
 import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { ACCOUNT_OFFSET } from "./report.ts";
@@ -140,9 +140,8 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
       else held = { step, holder: makeHolder(lowering), mapped: false };
     },
     mapIds: () => {
-      if (held === undefined || held.mapped) return;
-      mapHolder(lowering, held.holder, held.step);
-      held.mapped = true;
+      if (held?.mapped === false) mapHolder(lowering, held.holder, held.step);
+      if (held !== undefined) held.mapped = true;
     },
     enterIds: () => enterIds(lowering),
     clone: (flags) => {
@@ -194,7 +193,7 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
 }
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
-function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Home): void {
+function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Place): void {
   const { asm, plan, arch, status, alive, account, stops, joined } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
@@ -249,7 +248,7 @@ function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Home)
 
   asm.place(sandbox);
   asm.failure = frame.failedInside;
-  if (home !== undefined) for (const descriptor of [home.mounts, home.root]) asm.call("close", [content(descriptor)]);
+  if (home !== undefined) asm.call("close", [content(home)]);
   asm.call("close", [content(status.read)]);
   asm.call("close", [content(alive.write)]);
   if (watch !== undefined) {

@@ -38,6 +38,16 @@ describe.each(sandbox.CALLERS)("started by %s", (caller) => {
     }
   });
 
+  test("the launcher is where it was called, as who called it, and may at most send signals", async () => {
+    await using running = await sandbox.start(caller, [], root);
+    const { launcher } = running;
+    for (const kind of ["mnt", "user", "pid", "net"])
+      expect([kind, sandbox.namespaceOf(launcher, kind)]).toEqual([kind, sandbox.namespaceOf("self", kind)]);
+    expect(sandbox.status(launcher, "Uid")).toBe(four(caller === "root" ? 0 : outside.uid));
+    const effective = caller === "root" ? mask(["CAP_KILL"]) : "0".repeat(16);
+    for (const set of ["CapPrm", "CapEff"]) expect([set, sandbox.status(launcher, set)]).toEqual([set, effective]);
+  });
+
   test("another user inside is another outside, where there are several", async () => {
     await using running = await sandbox.start(caller, ["-u", "5:6"], root, "id -u; id -g");
     expect(running.printed).toBe("5\n6\n");

@@ -127,7 +127,7 @@ export function oneLine(text: string): string {
 }
 
 /*
- * 64-bit numbers without bigint, which is slow to begin with: on the way of a start. In the byte order of both
+ * 64-bit numbers without bigint and Math, which are slow to begin with: on the way of a start. In the byte order of both
  * architectures, least significant first.
  */
 
@@ -140,5 +140,5 @@ export function uint64(bytes: Uint8Array, at: number): number {
 
 /** Write a safe integer ≥ 0 as 8 bytes at an offset. */
 export function setUint64(bytes: Uint8Array, at: number, value: number): void {
-  for (let [i, rest] = [at, value]; i < at + 8; i++, rest = Math.floor(rest / 256)) bytes[i] = rest % 256;
+  for (let [i, rest] = [at, value]; i < at + 8; i++, rest = (rest - (rest % 256)) / 256) bytes[i] = rest % 256;
 }

@@ -161,7 +161,7 @@ function callerNofile(): { soft: number; hard: number } {
   const soft = known ? number(0) : 1024;
   rawCall("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"] ?? 7, null, limit);
   const hard = number(8);
-  return { soft: Math.min(soft, hard), hard };
+  return { soft: soft < hard ? soft : hard, hard };
 }
 
 /** Mount points strictly below each directory, from /proc/self/mountinfo (proc_pid_mountinfo(5)). */
@@ -217,7 +217,7 @@ export function findRanges(uid: number, from?: string): { readonly uid: Range; r
   const names = uid === 0 ? ["root", "0", "containers"] : [userName(uid), String(uid)];
   const find = (file: string) => {
     const range = parseSubordinate(readText(file) ?? "", names);
-    return range === undefined ? undefined : { start: range.start, size: Math.min(range.size, 65536) };
+    return range === undefined ? undefined : { start: range.start, size: range.size < 65536 ? range.size : 65536 };
   };
   const found = { uid: find("/etc/subuid"), gid: find("/etc/subgid") };
   if (found.uid !== undefined && found.gid !== undefined && (uid !== 0 || found.uid.size >= 65536)) {

@@ -48,7 +48,8 @@ export interface Plain {
 function plainRequest(argv: readonly string[]): RunRequest | undefined {
   try {
     const request = parseRun(argv);
-    return [...request.parsed.options.keys()].every((name) => PLAIN.includes(name)) ? request : undefined;
+    const plain = PLAIN.filter((name) => has(request.parsed, name)).length;
+    return plain === request.parsed.options.size ? request : undefined;
   } catch {
     return undefined; // run.ts will say so, or help
   }
@@ -57,7 +58,7 @@ function plainRequest(argv: readonly string[]): RunRequest | undefined {
 /** A directory as a root. */
 function plainDirectory({ parsed, rootWord, command }: RunRequest): Plain | undefined {
   if (rootWord === "scratch" || command.length === 0 || has(parsed, "pull")) return undefined;
-  const path = hostPath(rootWord, workingDirectory(), rootWord);
+  const path = hostPath(rootWord, rootWord.startsWith("/") ? "" : workingDirectory(), rootWord);
   const readonly = last(parsed, "read-only");
   const root: Plain["root"] =
     readonly === undefined

@@ -20,7 +20,7 @@ export interface CommandLine {
 export function commandLine(): CommandLine {
   const whole = ownArguments();
   // Bun takes none of a compiled executable's arguments. (Asking for `process` is left out here: it is slow to make.)
-  if (Bun.isStandaloneExecutable) {
+  if (typeof HUTCH_HARDENED !== "undefined" || Bun.isStandaloneExecutable) {
     const self = { executable: "/proc/self/exe", argv: ["hutch"] };
     return { name: baseName(whole[0] ?? ""), args: whole.slice(1), self };
   }

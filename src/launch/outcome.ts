@@ -1,7 +1,8 @@
 /** Outcome: how a sandbox ended and what it used, from the launcher's report. Pure. */
 
 import { EXIT, HutchError, SystemError } from "../errors.ts";
-import { CLD_EXITED, SIGNAL_NAMES } from "../libc/constants.ts";
+import { CLD_EXITED } from "../libc/constants.ts";
+import { signalNames } from "../libc/signal.ts";
 import type { NamespaceName } from "../spec.ts";
 import { NAMESPACE_LINKS } from "./account.ts";
 import { ACCOUNT, ACCOUNT_OFFSET } from "./report.ts";
@@ -48,7 +49,7 @@ export function decodeReport(bytes: Uint8Array): Outcome | HutchError {
   });
   return {
     exitCode: exited ? value : null,
-    signal: exited ? null : (SIGNAL_NAMES[signal] ?? String(signal)),
+    signal: exited ? null : (signalNames()[signal] ?? String(signal)),
     status: exited ? value : EXIT.signalBase + signal,
     wallSeconds: rounded(seconds(ACCOUNT.ended, 1e9) - seconds(ACCOUNT.started, 1e9)),
     userSeconds: rounded(seconds(ACCOUNT.usage, 1e6)),

@@ -100,16 +100,6 @@ export const SIGNALS = {
   SIGXFSZ: 25,
   SIGWINCH: 28,
 } as const;
-/** Names by number, as kill -l has them. */
-export const SIGNAL_NAMES: readonly (string | undefined)[] = [
-  undefined,
-  ...(
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG " +
-    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-  )
-    .split(" ")
-    .map((name) => `SIG${name}`),
-];
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;

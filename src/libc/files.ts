@@ -4,7 +4,7 @@
  * say nothing about the file (no memory, no descriptors, a broken disk) are thrown: nobody may take them for an absence.
  */
 
-import { decodeBytes } from "../bytes.ts";
+import { decodeBytes, uint64 } from "../bytes.ts";
 import { ARCH, type Argument, call, rawCall, systemError } from "./call.ts";
 import * as c from "./constants.ts";
 import { errnoNumber } from "./errno.ts";
@@ -58,7 +58,7 @@ export function pathOwner(path: string): { readonly directory: boolean; readonly
   const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
   if (result < 0) return result;
   const mode = (buffer[28] ?? 0) + 256 * (buffer[29] ?? 0);
-  const uid = [23, 22, 21, 20].reduce((sum, at) => 256 * sum + (buffer[at] ?? 0), 0);
+  const uid = uint64(buffer, 20) % 2 ** 32;
   return { directory: (mode & c.S_IFMT) === c.S_IFDIR, uid };
 }
 
@@ -96,12 +96,13 @@ export function readAll(descriptor: number, limit = 1 << 26): Uint8Array {
   let total = 0;
   let size = 4096;
   while (total < limit) {
-    const chunk = new Uint8Array(Math.min(size, limit - total));
+    const rest = limit - total;
+    const chunk = new Uint8Array(size < rest ? size : rest);
     const count = call("read", descriptor, chunk, chunk.length);
     if (count === 0) break;
     chunks.push(chunk.subarray(0, count));
     total += count;
-    size = Math.min(size * 2, 1 << 22);
+    if (size < 1 << 22) size *= 2;
   }
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
 }

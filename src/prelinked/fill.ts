@@ -70,21 +70,29 @@ function stringArrays(
   lists: readonly (readonly string[])[],
   address: number,
 ): { readonly bytes: Uint8Array; readonly addresses: readonly number[] } {
-  const encoded = lists.map((list) => list.map((word) => encodeBytes(word)));
-  const pointers = lists.reduce((sum, list) => sum + list.length + 1, 0);
   const padding = -address & 7;
-  const size = encoded.flat().reduce((sum, bytes) => sum + bytes.length + 1, padding + 8 * pointers);
-  const bytes = new Uint8Array(size);
-  const view = new DataView(bytes.buffer);
-  const addresses: number[] = [];
-  let [pointer, string] = [padding, padding + 8 * pointers];
-  for (const list of encoded) {
-    addresses.push(address + pointer);
+  let pointers = 0;
+  const encoded: Uint8Array[] = [];
+  let length = 0;
+  for (const list of lists) {
+    pointers += list.length + 1;
     for (const word of list) {
-      view.setUint32(pointer, address + string, true);
-      bytes.set(word, string);
+      const text = encodeBytes(word);
+      encoded.push(text);
+      length += text.length + 1;
+    }
+  }
+  let [index, pointer, string] = [0, padding, padding + 8 * pointers];
+  const bytes = new Uint8Array(string + length);
+  const addresses: number[] = [];
+  for (const list of lists) {
+    addresses.push(address + pointer);
+    for (const end = index + list.length; index < end; index++) {
+      const text = encoded[index] ?? new Uint8Array();
+      setUint64(bytes, pointer, address + string);
+      bytes.set(text, string);
       pointer += 8;
-      string += word.length + 1;
+      string += text.length + 1;
     }
     pointer += 8;
   }

@@ -95,8 +95,8 @@ export function buildSpec(wanted: Wanted): Spec {
 
 /** Directories in which a command without a slash is looked for. */
 export function searchPathOf(env: readonly string[]): readonly string[] {
-  const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
-  return path === "" ? [] : path.split(":");
+  for (const entry of env) if (entry.startsWith("PATH=")) return entry === "PATH=" ? [] : entry.slice(5).split(":");
+  return [];
 }
 
 /** What every root gets: the directories and files of an empty one, /proc and /dev. */

@@ -6,7 +6,8 @@
  * `encodeBytes(decodeBytes(b))` is `b` for every b. This file imports nothing.
  */
 
-// Made when they are needed: most of what a start reads and writes is short and ASCII, and needs neither.
+// Made when they are needed: most of what a start reads and writes is short and ASCII, and needs neither. A function that
+// names one has its class made when it is called, so each has one of its own.
 let utf8: TextEncoder | undefined;
 let strict: TextDecoder | undefined;
 /** Up to this length a loop over ASCII is quicker than the first use of a coder. */
@@ -62,13 +63,19 @@ export function encodeTerminated(text: string): Uint8Array {
 export function encodeBytes(text: string): Uint8Array {
   const ascii = encodeAscii(text, 0);
   if (ascii !== undefined) return ascii;
-  const encoder = (utf8 ??= new TextEncoder());
-  if (text.isWellFormed()) return encoder.encode(text);
+  return text.isWellFormed() ? encoder().encode(text) : encodeLossless(text);
+}
+
+function encoder(): TextEncoder {
+  return (utf8 ??= new TextEncoder());
+}
+
+function encodeLossless(text: string): Uint8Array {
   const parts: number[] = [];
   for (const char of text) {
     const code = char.codePointAt(0) ?? 0;
     if (code >= 0xdc80 && code <= 0xdcff) parts.push(code - 0xdc00);
-    else parts.push(...encoder.encode(char));
+    else parts.push(...encoder().encode(char));
   }
   return Uint8Array.from(parts);
 }
@@ -127,7 +134,7 @@ export function oneLine(text: string): string {
 }
 
 /*
- * 64-bit numbers without bigint and Math, which are slow to begin with: on the way of a start. In the byte order of both
+ * Numbers without bigint, Math and DataView, which are slow to begin with: on the way of a start. In the byte order of both
  * architectures, least significant first.
  */
 
@@ -141,4 +148,9 @@ export function uint64(bytes: Uint8Array, at: number): number {
 /** Write a safe integer ≥ 0 as 8 bytes at an offset. */
 export function setUint64(bytes: Uint8Array, at: number, value: number): void {
   for (let [i, rest] = [at, value]; i < at + 8; i++, rest = (rest - (rest % 256)) / 256) bytes[i] = rest % 256;
+}
+
+/** Write a 32-bit number as 4 bytes at an offset. */
+export function setInt32(bytes: Uint8Array, at: number, value: number): void {
+  for (let [i, rest] = [at, value]; i < at + 4; i++, rest >>= 8) bytes[i] = rest;
 }

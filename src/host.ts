@@ -39,7 +39,7 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
   };
   const from = spec.root;
   const directories = from.kind === "overlay" ? from.lower : from.kind === "scratch" ? [] : [from.path];
-  directories.forEach(look);
+  for (const path of directories) look(path);
   for (const mount of spec.mounts) if (mount.type === "bind") look(mount.source);
   const wanted = wantsRanges(spec, root);
   const kernel = parseRelease(kernelRelease());
@@ -104,7 +104,8 @@ export function findWorkspace(needed = ""): string {
     const found = pathOwner(path);
     return typeof found !== "number" && found.directory && !needed.startsWith(`${path}/`);
   };
-  return ["/tmp", "/run", "/mnt", "/var"].find(free) ?? "/tmp";
+  for (const path of ["/tmp", "/run", "/mnt", "/var"]) if (free(path)) return path;
+  return "/tmp";
 }
 
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
@@ -136,8 +137,10 @@ function callerGroups(): readonly number[] {
   const count = call("getgroups", 0, null);
   if (count === 0) return [];
   const list = new Uint8Array(4 * count);
-  return [...new Uint32Array(list.buffer, 0, call("getgroups", count, list))];
+  return words32(list, call("getgroups", count, list));
 }
+
+const words32 = (bytes: Uint8Array, count: number): number[] => [...new Uint32Array(bytes.buffer, 0, count)];
 
 /** Whether the process has a controlling terminal (tty(4): opening /dev/tty is ENXIO without one). */
 function hasTerminal(): boolean {
@@ -171,20 +174,22 @@ function mountsBelow(directories: readonly string[]): ReadonlyMap<string, readon
     let start = 0;
     for (let field = 1; field < 5; field++) start = line.indexOf(" ", start) + 1;
     const point = line.slice(start, line.indexOf(" ", start));
-    points.push(
-      point.includes("\\")
-        ? point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-        : point,
-    );
+    points.push(point.includes("\\") ? unescapeOctal(point) : point);
   }
-  return new Map(
-    directories.map((directory) => {
-      const real = realPath(directory) ?? directory;
-      const prefix = real === "/" ? "/" : `${real}/`;
-      return [directory, points.filter((point) => point.startsWith(prefix) && point !== real)];
-    }),
-  );
+  const all = new Map<string, readonly string[]>();
+  for (const directory of directories) {
+    const real = realPath(directory) ?? directory;
+    const prefix = real === "/" ? "/" : `${real}/`;
+    const below: string[] = [];
+    for (const point of points) if (point.startsWith(prefix) && point !== real) below.push(point);
+    all.set(directory, below);
+  }
+  return all;
 }
+
+/** A space, tab, newline or backslash as the kernel writes it there: `\040`. */
+const unescapeOctal = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
 /** Canonical path of what a path leads to, as the kernel tells it. */
 function realPath(path: string): string | undefined {

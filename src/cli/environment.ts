@@ -57,12 +57,21 @@ export function runEnvironment(
   image: readonly string[],
 ): readonly string[] {
   const terminal = isTerminal(0) || isTerminal(1) || isTerminal(2);
-  const files = all(parsed, "env-file").flatMap(({ value, words }) => parseEnvFile(readEnvFile(value, words), words));
-  const given = [...files, ...all(parsed, "env")];
-  const caller = terminal || given.some(({ value }) => !value.includes("=")) ? ownEnvironment() : [];
+  const given: Occurrence[] = [];
+  for (const { value, words } of all(parsed, "env-file"))
+    for (const line of parseEnvFile(readEnvFile(value, words), words)) given.push(line);
+  for (const word of all(parsed, "env")) given.push(word);
+  let asks = terminal;
+  for (const { value } of given) if (!value.includes("=")) asks = true;
+  const caller = asks ? ownEnvironment() : [];
   const own = [`PATH=${path}`, `HOME=${home}`, `HOSTNAME=${hostname}`];
-  const base = terminal ? own.concat(caller.find((entry) => entry.startsWith("TERM=")) ?? "TERM=xterm") : own;
+  const base = terminal ? own.concat(terminalOf(caller)) : own;
   return image.length + given.length === 0 ? base : mergeEnvironment(base.concat(image), given, caller);
+}
+
+function terminalOf(caller: readonly string[]): string {
+  for (const entry of caller) if (entry.startsWith("TERM=")) return entry;
+  return "TERM=xterm";
 }
 
 function readEnvFile(path: string, words: string): string {

@@ -169,7 +169,8 @@ export function all(parsed: Parsed, name: string): readonly Occurrence[] {
 
 /** The last occurrence of an option, as with most commands. */
 export function last(parsed: Parsed, name: string): Occurrence | undefined {
-  return parsed.options.get(name)?.at(-1);
+  const given = parsed.options.get(name);
+  return given?.[given.length - 1];
 }
 
 /** Whether a flag was given. */

@@ -28,12 +28,16 @@ function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {
   try {
     return parseOptions(options, argv);
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
-    const hint = notThere().find(([option]) => option.test(word))?.[1];
-    if (hint === undefined) throw error;
-    throw new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
+    throw error instanceof UsageError ? explainUnknown(error) : error;
   }
+}
+
+/** An unknown option of docker's or bubblewrap's, with what is to be said of it; any other mistake as it is. */
+function explainUnknown(error: UsageError): UsageError {
+  const word = /^unknown option (\S+)$/.exec(error.message)?.[1] ?? "";
+  const hint = notThere().find(([option]) => option.test(word))?.[1];
+  if (hint === undefined) return error;
+  return new UsageError(error.message, { hint, ...(error.from === undefined ? {} : { from: error.from }) });
 }
 
 /** What the command line says, before the machine is asked anything else. */
@@ -49,8 +53,10 @@ export function parseRun(argv: readonly string[], options: ArgsDef = RUN_OPTIONS
   const parsed = parseKnown(options, argv);
   for (const [option, instead] of Object.entries(INSTEAD)) {
     const given = last(parsed, option);
-    if (given !== undefined)
-      throw new UsageError(`there is no ${given.words.split(/[ =]/)[0]}`, { from: given.words, hint: instead });
+    if (given !== undefined) {
+      const word = given.words.split("=")[0]?.split(" ")[0];
+      throw new UsageError(`there is no ${word}`, { from: given.words, hint: instead });
+    }
   }
   const [rootWord, ...rest] = parsed.operands;
   if (rootWord === undefined) throw new UsageError("ROOT is missing", { hint });

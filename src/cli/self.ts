@@ -19,11 +19,16 @@ export interface CommandLine {
 /** The command line, from /proc/self/cmdline: JavaScript's own strings have lost what is not UTF-8. */
 export function commandLine(): CommandLine {
   const whole = ownArguments();
-  // Bun takes none of a compiled executable's arguments. (Asking for `process` is left out here: it is slow to make.)
+  // Bun takes none of a compiled executable's arguments. (`process` is not even named in this function: it would be made.)
   if (typeof HUTCH_HARDENED !== "undefined" || Bun.isStandaloneExecutable) {
     const self = { executable: "/proc/self/exe", argv: ["hutch"] };
     return { name: baseName(whole[0] ?? ""), args: whole.slice(1), self };
   }
+  return packageCommandLine(whole);
+}
+
+/** The same of the npm package, which Bun is called with. */
+function packageCommandLine(whole: readonly string[]): CommandLine {
   const args = whole.slice(whole.length - (process.argv.length - 2)); // Bun puts its own two in front
   const script = process.argv[1] ?? "";
   const argv = [
@@ -43,5 +48,5 @@ function baseName(path: string): string {
  * before the first line (BUN_OPTIONS=--preload…). By a word of its build: asking for process.execArgv takes Bun 1 ms.
  */
 export function isHardened(): boolean {
-  return !Bun.isStandaloneExecutable || typeof HUTCH_HARDENED !== "undefined";
+  return typeof HUTCH_HARDENED !== "undefined" || !Bun.isStandaloneExecutable;
 }

@@ -83,20 +83,23 @@ export function execute(imageFd: number, args: readonly string[]): never {
 
 /** Bytes that arguments take in a process's memory, each with its NUL. */
 export function argumentBytes(args: readonly string[]): number {
-  return args.reduce((sum, text) => sum + encodeBytes(text).length + 1, 0);
+  let sum = 0;
+  for (const text of args) sum += encodeBytes(text).length + 1;
+  return sum;
 }
 
 /** A NULL-terminated array of pointers for execve; `keep` holds what it points to. */
 function pointers(strings: readonly string[]): { array: Uint8Array; keep: Uint8Array } {
-  const encoded = strings.map((text) => encodeBytes(text));
-  const keep = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length + 1, 1));
+  const keep = new Uint8Array(argumentBytes(strings) + 1);
   const base = addressOf(keep);
   const array = new Uint8Array(8 * (strings.length + 1));
-  let offset = 0;
-  encoded.forEach((bytes, index) => {
+  let [offset, index] = [0, 0];
+  for (const text of strings) {
+    const bytes = encodeBytes(text);
     keep.set(bytes, offset);
     setUint64(array, 8 * index, base + offset);
     offset += bytes.length + 1;
-  });
+    index += 1;
+  }
   return { array, keep };
 }

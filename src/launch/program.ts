@@ -12,6 +12,7 @@
  *   0x1000000  data: strings, structures, pointer arrays         (read, write)
  */
 
+import { setInt32, uint64 } from "../bytes.ts";
 import { type Arch, SYSCALLS, type SyscallName } from "../libc/syscalls.ts";
 import { INTERPRETER } from "./interpreter-bytes.ts";
 
@@ -127,9 +128,8 @@ export function partOffsets(program: Program): { readonly records: number; reado
 
 /** Let the data segment of an encoded program reach to the end of `image`. */
 export function growData(image: Uint8Array): void {
-  const view = new DataView(image.buffer, image.byteOffset);
-  const length = image.length - view.getUint32(DATA_HEADER + 8, true);
-  for (const field of [32, 40]) view.setUint32(DATA_HEADER + field, length, true);
+  const length = image.length - (uint64(image, DATA_HEADER + 8) % 2 ** 32);
+  for (const field of [32, 40]) setInt32(image, DATA_HEADER + field, length);
 }
 
 function writeSegment(view: DataView, index: number, type: number, segment: Segment): void {

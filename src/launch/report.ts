@@ -3,6 +3,8 @@
  * them, as JSON, what must survive to explain a failure. Only how it is laid out; nothing that a start would load for it.
  */
 
+import { encodeBytes } from "../bytes.ts";
+
 /** Offsets in the block; all numbers have 64 bits, in the machine's order. */
 export const ACCOUNT = {
   /** CLOCK_MONOTONIC {seconds, nanoseconds} when the program had started and when it had ended. */
@@ -31,7 +33,7 @@ export const REPORT_BYTES = ACCOUNT_OFFSET + ACCOUNT.bytes;
 
 /** A report in which nothing has happened yet. */
 export function emptyReport(context: unknown): Uint8Array {
-  const text = new TextEncoder().encode(JSON.stringify(context));
+  const text = encodeBytes(JSON.stringify(context));
   const bytes = new Uint8Array(REPORT_BYTES + text.length);
   bytes.set(text, REPORT_BYTES);
   return bytes;

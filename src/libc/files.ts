@@ -104,7 +104,12 @@ export function readAll(descriptor: number, limit = 1 << 26): Uint8Array {
     total += count;
     if (size < 1 << 22) size *= 2;
   }
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  return chunks.length > 1 ? joined(chunks) : (chunks[0] ?? new Uint8Array());
+}
+
+// A function of its own: whatever names a global that Bun makes when it is asked for has it made, used or not.
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat(chunks);
 }
 
 /** A whole file's bytes, or -errno. */

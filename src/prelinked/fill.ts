@@ -1,6 +1,6 @@
 /** Filling the holes of a prelinked launcher: the counterpart of prelink.ts, and on the way of a start. */
 
-import { encodeBytes, setUint64 } from "../bytes.ts";
+import { encodeBytes, setInt32, setUint64 } from "../bytes.ts";
 import { growData } from "../launch/program.ts";
 import { DIRECTORY_ROOM, ID_COLUMNS, type Prelinked, type Values } from "./shape.ts";
 
@@ -24,28 +24,33 @@ export function fill(
   candidates: readonly string[],
   numbers: Numbers,
 ): Uint8Array | undefined {
-  const directories = values.directories.map((path) => encodeBytes(path));
-  if (directories.some((path) => path.length >= DIRECTORY_ROOM)) return undefined;
+  const directories: Uint8Array[] = [];
+  for (const path of values.directories) directories.push(encodeBytes(path));
+  for (const path of directories) if (path.length >= DIRECTORY_ROOM) return undefined;
   const arrays = stringArrays([candidates, values.args, values.env], end);
   const image = new Uint8Array(bytes + arrays.bytes.length);
   image.setFromBase64(base64);
   image.set(arrays.bytes, bytes);
   growData(image);
 
-  const view = new DataView(image.buffer);
-  const number = (at: readonly number[], value: number) => at.forEach((offset) => view.setInt32(offset, value, true));
-  const limit = (at: readonly number[], value: number) => {
-    at.forEach((offset) =>
-      value === Number.POSITIVE_INFINITY ? image.fill(0xff, offset, offset + 8) : setUint64(image, offset, value),
-    );
+  const number = (at: readonly number[], value: number) => {
+    for (const offset of at) setInt32(image, offset, value);
   };
-  const text = (at: readonly number[], encoded: Uint8Array, room: number) =>
-    at.forEach((offset) => image.fill(0, offset, offset + room).set(encoded, offset));
+  const limit = (at: readonly number[], value: number) => {
+    for (const offset of at) {
+      if (value === Number.POSITIVE_INFINITY) image.fill(0xff, offset, offset + 8);
+      else setUint64(image, offset, value);
+    }
+  };
+  const text = (at: readonly number[], encoded: Uint8Array, room: number) => {
+    for (const offset of at) image.fill(0, offset, offset + room).set(encoded, offset);
+  };
   const id = (at: readonly number[], value: number | undefined) => {
     if (value !== undefined) text(at, encodeBytes(String(value).padStart(ID_COLUMNS)), ID_COLUMNS);
   };
 
-  holes.directories.forEach((at, index) => text(at, directories[index] ?? new Uint8Array(), DIRECTORY_ROOM));
+  let index = 0;
+  for (const at of holes.directories) text(at, directories[index++] ?? new Uint8Array(), DIRECTORY_ROOM);
   number(holes.lease, numbers.lease ?? -1);
   number(holes.reportFd, numbers.reportFd);
   text(holes.reportWord, encodeBytes(String(numbers.reportFd)), ID_COLUMNS);

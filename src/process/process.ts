@@ -8,11 +8,13 @@ import { landlockOf, securityOf } from "./security.ts";
 /** Paths that execvp(3) would try for a command: itself when it has a slash, else one for each directory of PATH. */
 export function execCandidates(command: string, searchPath: readonly string[]): readonly string[] {
   if (command.includes("/")) return [command];
-  return searchPath.map((directory) => {
+  const paths: string[] = [];
+  for (const directory of searchPath) {
     let end = directory.length;
     while (end > 0 && directory[end - 1] === "/") end -= 1;
-    return `${directory === "" ? "." : directory.slice(0, end)}/${command}`;
-  });
+    paths.push(`${directory === "" ? "." : directory.slice(0, end)}/${command}`);
+  }
+  return paths;
 }
 
 /**

@@ -82,6 +82,22 @@ function writableRoot(spec: Spec, host: HostFacts): void {
   });
 }
 
+/** What may be shown otherwise below /proc: as runc has it (checkProcMount), for lxcfs and its like. */
+const PROC_FILES: readonly string[] = [
+  ...["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"],
+  ...["sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"],
+];
+
+/** A mount on the sandbox's /proc would lie in the way of its covers and switches, or take the place of the truth. */
+function procTarget(destination: string, from: string): void {
+  const [top, ...below] = destination.split("/").filter((name) => name !== "" && name !== ".");
+  if (top !== "proc" || PROC_FILES.includes(below.join("/"))) return;
+  throw new UsageError(`target ${quote(destination)} is in the sandbox's own /proc, which stays as it is`, {
+    from,
+    hint: `mount it elsewhere; below /proc only ${PROC_FILES.join(" ")} may be`,
+  });
+}
+
 /** Every bind source must be there, every destination absolute and not the root itself. */
 function mounts(spec: Spec, host: HostFacts): void {
   for (const mount of spec.mounts) {
@@ -97,6 +113,9 @@ function mounts(spec: Spec, host: HostFacts): void {
     }
     if (destination.split("/").includes(".."))
       throw new UsageError(`target ${quote(destination)} contains ..`, { from });
+    if ((mount.type === "bind" || mount.type === "tmpfs") && spec.mounts.some(({ type }) => type === "proc")) {
+      procTarget(destination, from);
+    }
     if (mount.type === "bind" && !host.kinds.has(mount.source)) {
       throw new UsageError(`${mount.source} does not exist`, { from, hint: "hutch does not make bind sources" });
     }

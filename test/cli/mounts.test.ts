@@ -123,6 +123,20 @@ eachCaller("mounts", (bench) => {
     }
   });
 
+  test("the sandbox's own /proc stays as it is, but for files that lxcfs and its like replace", async () => {
+    const data = bench.folder({ file: "ours\n" });
+    for (const options of [
+      ["-v", `${data}:/proc`],
+      ["-v", `${data}:/proc/sys:ro`],
+      ["--mount", `type=bind,src=${data}/file,dst=/proc/version`],
+      ["--tmpfs", "/proc/irq"],
+    ]) {
+      const refused = await inScratch(options, "true");
+      expectFailure(refused, 125, "is in the sandbox's own /proc", `(from ${options.join(" ")})`, "hint: mount it");
+    }
+    expectSuccess(await inScratch(["-v", `${data}/file:/proc/cpuinfo:ro`], "cat /proc/cpuinfo"), "ours\n");
+  });
+
   test("a tmpfs has the size, mode and number of files that were asked for", async () => {
     const sized = await inScratch(["--tmpfs", "/t:size=64k"], "head -c 100000 /dev/zero > /t/f; wc -c < /t/f");
     expect(sized.stdout).toBe("65536\n");

@@ -19,6 +19,11 @@ function words(spec: Spec, field: string): { from?: string } {
 
 const quote = (text: string): string => JSON.stringify(text);
 
+/** That nothing is at a host path; the working directory's is this one only where it has no other (getcwd(2)). */
+function absent(path: string, what = ""): string {
+  return path === "/proc/self/cwd" ? "the working directory has been removed" : `${what}${path} does not exist`;
+}
+
 /** sethostname(2) takes any 64 bytes; a name with a newline or slash is a mistake or an attack on somebody's parser. */
 function hostnames(spec: Spec): void {
   for (const [field, name] of [
@@ -48,7 +53,7 @@ function root(spec: Spec, host: HostFacts): void {
   const { from } = wanted;
   for (const path of wanted.kind === "overlay" ? wanted.lower : [wanted.path]) {
     const kind = host.kinds.get(path);
-    if (kind === undefined) throw new UsageError(`root ${path} does not exist`, { from });
+    if (kind === undefined) throw new UsageError(absent(path, "root "), { from });
     if (kind !== "directory") throw new UsageError(`root ${path} is not a directory`, { from });
     const below = host.mountsBelow.get(path) ?? [];
     if (below.length > 0) {
@@ -117,7 +122,7 @@ function mounts(spec: Spec, host: HostFacts): void {
       procTarget(destination, from);
     }
     if (mount.type === "bind" && !host.kinds.has(mount.source)) {
-      throw new UsageError(`${mount.source} does not exist`, { from, hint: "hutch does not make bind sources" });
+      throw new UsageError(absent(mount.source), { from, hint: "hutch does not make bind sources" });
     }
   }
 }

@@ -27,6 +27,7 @@ export interface FileStatus {
 }
 
 const STATX_BASIC_STATS = 0x7ff;
+const ENOENT = 2;
 
 /** Errors of the machine, not of what was looked for. */
 const TROUBLE = ["EIO", "ENOMEM", "ENFILE", "EMFILE"] as const;
@@ -52,11 +53,16 @@ export function pathStatus(path: string): FileStatus | number {
   return result < 0 ? result : parseStatx(buffer);
 }
 
-/** Only whether a path leads to a directory, and whose it is; else as {@link pathStatus}. */
+/**
+ * Only whether a path leads to a directory, and whose it is; else as {@link pathStatus}. What a link of /proc leads to and
+ * has no name any more, such as a removed working directory, is absent: it cannot be mounted (move_mount(2), ENOENT).
+ */
 export function pathOwner(path: string): { readonly directory: boolean; readonly uid: number } | number {
   const buffer = new Uint8Array(256);
   const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
   if (result < 0) return result;
+  // Only there: file systems in user space may have no count of links at all.
+  if (path.startsWith("/proc/") && buffer.subarray(16, 20).every((byte) => byte === 0)) return -ENOENT;
   const mode = (buffer[28] ?? 0) + 256 * (buffer[29] ?? 0);
   const uid = [23, 22, 21, 20].reduce((sum, at) => 256 * sum + (buffer[at] ?? 0), 0);
   return { directory: (mode & c.S_IFMT) === c.S_IFDIR, uid };

@@ -71,6 +71,21 @@ eachCaller("mounts", (bench) => {
     expectSuccess(await inScratch(["--mount", `type=bind,src=${data}/a:b,dst=/c:d,ro`], "cat /c:d"), "colon");
   });
 
+  test("a working directory that has been removed", async () => {
+    const inRemoved = (...words: readonly string[]) =>
+      bench.shell(`mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$HUTCH" run "$@"`, [
+        `${bench.folder()}/gone`,
+        ...words,
+      ]);
+    const gone = "the working directory has been removed";
+    expectFailure(await inRemoved("-v", ".:/x", "scratch", "/x"), 125, gone, "(from -v .:/x)");
+    expectFailure(await inRemoved("--read-only", "-v", ".:/x", "/", "true"), 125, gone, "(from -v .:/x)");
+    expectFailure(await inRemoved("-v", "./a:/x", "scratch", "/x"), 125, "a does not exist", "(from -v ./a:/x)");
+    expectFailure(await inRemoved(".", "true"), 125, gone, "(from .)");
+    expectFailure(await inRemoved("--read-only", ".", "true"), 125, gone, "(from --read-only .)");
+    expectSuccess(await inRemoved(...BUSYBOX, "scratch", "busybox", "pwd"), "/\n");
+  });
+
   test("later mounts lie over earlier ones, and into them", async () => {
     const [first, second] = [bench.folder({ "sub/in": "", name: "first" }), bench.folder({ name: "second" })];
     expectSuccess(await inScratch(["-v", `${first}:/d:ro`, "-v", `${second}:/d:ro`], "cat /d/name"), "second");

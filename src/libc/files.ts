@@ -75,6 +75,15 @@ export function descriptorStatus(fd: number): FileStatus {
   return parseStatx(buffer);
 }
 
+const PROC_SUPER_MAGIC = 0x9fa0;
+
+/** Whether an open file is one of a procfs (statfs(2)). @throws SystemError */
+export function isOnProc(fd: number): boolean {
+  const status = new BigUint64Array(16); // struct statfs: f_type first
+  call("fstatfs", fd, status);
+  return Number(status[0]) === PROC_SUPER_MAGIC;
+}
+
 // struct statx (statx(2)) is the same on every architecture.
 function parseStatx(buffer: Uint8Array): FileStatus {
   const view = new DataView(buffer.buffer);
@@ -240,24 +249,29 @@ export function linkTarget(path: string, buffer: Uint8Array = new Uint8Array(409
   return length < 0 ? length : decodeBytes(buffer.subarray(0, length));
 }
 
-/** Names in a directory, without `.` and `..`, in the directory's order; minus the error number when it cannot be read. */
+/**
+ * Names in a directory, without `.` and `..`, in the directory's order; minus the error number when it cannot be read.
+ * @throws SystemError as all searches here
+ */
 export function directoryNames(path: string): string[] | number {
   const fd = search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY, 0);
   if (fd < 0) return fd;
   try {
-    return openDirectoryNames(fd);
+    return openDirectoryNames(fd, path);
   } finally {
     closeDescriptor(fd);
   }
 }
 
-/** The same of a directory that is open for reading, from where it has been read to. @throws SystemError */
-export function openDirectoryNames(fd: number): string[] {
+/** The same of a directory that is open for reading, from where it has been read to; `path` is for errors alone. */
+export function openDirectoryNames(fd: number, path: string): string[] | number {
   const names: string[] = [];
   const buffer = new Uint8Array(32768);
   const view = new DataView(buffer.buffer);
   for (;;) {
-    const length = call("getdents64", fd, buffer, buffer.length);
+    const length = rawCall("getdents64", fd, buffer, buffer.length);
+    if (TROUBLE.some((error) => isErrno(length, error))) throw systemError(`getdents64 ${path}`, -length);
+    if (length < 0) return length;
     if (length === 0) return names;
     // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
     for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {

@@ -121,6 +121,16 @@ function mounts(spec: Spec, host: HostFacts): void {
     if ((mount.type === "bind" || mount.type === "tmpfs") && spec.mounts.some(({ type }) => type === "proc")) {
       procTarget(destination, from);
     }
+    if (mount.type === "tmpfs") {
+      for (const name of ["size", "nr_inodes"]) {
+        const value = mount.options[name];
+        if (value === undefined || Number.parseInt(value, 10) !== 0) continue;
+        throw new UsageError(`${name}=${value} is no limit to the kernel (tmpfs(5))`, {
+          from,
+          hint: `leave ${name} out for half of the machine's memory`,
+        });
+      }
+    }
     if (mount.type === "bind" && !host.kinds.has(mount.source)) {
       throw new UsageError(absent(mount.source), { from, hint: "hutch does not make bind sources" });
     }

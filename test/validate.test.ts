@@ -106,6 +106,19 @@ const BROKEN: readonly Row[] = [
       [`a volume at ${target}`, withProc(volume("/data", target)), root, inProc(target), `-v /data:${target}`],
     ],
   ),
+  ...(
+    [
+      ["size", "0"],
+      ["size", "0k"],
+      ["size", "00%"],
+      ["nr_inodes", "0"],
+    ] as const
+  ).map(([name, value]): Row => {
+    const from = `--tmpfs /t:${name}=${value}`;
+    const options = { mode: "1777", [name]: value };
+    const mount = { type: "tmpfs", destination: inside("/t"), attributes: [], options, from } as const;
+    return [from, withMounts(mount), user, `${name}=${value} is no limit to the kernel (tmpfs(5))`, from];
+  }),
   ["a source that is absent", withMounts(volume("/absent", "/x")), user, "/absent does not exist", "-v /absent:/x"],
 
   [

@@ -95,8 +95,18 @@ test.each(["source", "package"])("from %s, by a caller that ignores SIGCHLD", (f
   expect([made.stdout.toString(), made.stderr.toString()]).toEqual(["3 true\n", ""]);
 });
 
-test("errors of the package have the names of its exports", () => {
-  const script = `import * as library from ${JSON.stringify(join(ROOT, "dist/index.js"))};
+/** The package as npm would publish it, installed below a folder; its index.js. */
+function packed(): string {
+  const pack = ["npm", "pack", "--ignore-scripts", "--silent", "--pack-destination", folder];
+  const made = Bun.spawnSync(pack, { cwd: ROOT });
+  expect(made.exitCode).toBe(0);
+  const tar = ["tar", "-xzf", join(folder, made.stdout.toString().trim()), "-C", folder];
+  expect(Bun.spawnSync(tar).exitCode).toBe(0);
+  return join(folder, "package/dist/index.js");
+}
+
+test("errors of the packed package have the names of its exports", () => {
+  const script = `import * as library from ${JSON.stringify(packed())};
     const { HutchError, SystemError, UsageError, plan, run, specOf, start } = library;
     const wrong = { root: "nowhere", command: ["x"] };
     const busybox = { root: "scratch", volumes: [{ source: "/bin/busybox", target: "/bin/busybox" }] };

@@ -75,19 +75,19 @@ eachCaller("images with a range of ids", (bench) => {
       const here = "nobody:300000:65536\n";
       const old = ["setarch", "--uname-2.6"];
       const left = async () => (await bench.shell('ls "$1"/store/sessions', [folder])).stdout;
-      const script = `rm -r /home && mkdir -m 700 /home && touch /home/x && chown -R 1000:1001 /home &&
+      const script = `rm -r /home && mkdir -m 700 /home && touch /home/new && chown -R 1000:1001 /home &&
       stat -c '%n %u:%g' /home/* && touch /ready`;
       const words = (then: string) => [
         ...["run", "--userns", "auto", ...BUSYBOX, `oci:${folder}/lay:box`, "busybox", "sh", "-c"],
         `busybox --install -s /bin; ${script}; ${then}`,
       ];
       const done = await ranged(folder, here, words("exit 7"), old);
-      expect(done).toMatchObject({ stdout: "/home/x 1000:1001\n", stderr: "", code: 7 });
+      expect(done).toMatchObject({ stdout: "/home/new 1000:1001\n", stderr: "", code: 7 });
       expect(await left()).toBe("");
       // Killed, all of hutch: the next prune removes what it leaves.
       const kill = '"$@" & until test -e "$0"/store/sessions/*/upper/ready; do sleep 0.05; done; kill -9 $!; wait $!';
       const killed = await ranged(folder, here, words("sleep 100"), ["sh", "-c", kill, folder, ...old]);
-      expect(killed.stdout).toBe("/home/x 1000:1001\n");
+      expect(killed.stdout).toBe("/home/new 1000:1001\n");
       expect(await left()).toMatch(/^hutch-build-.*\n$/);
       expectSuccess(await ranged(folder, here, ["prune"]), /^oci:/);
       expect(await left()).toBe("");

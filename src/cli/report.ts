@@ -5,7 +5,7 @@ import { EXIT, HutchError } from "../errors.ts";
 import { asSystemError, rawCall, systemError } from "../libc/call.ts";
 import { F_GETFD, FD_CLOEXEC } from "../libc/constants.ts";
 import { errnoNumber } from "../libc/errno.ts";
-import { writeAll } from "../libc/files.ts";
+import { isErrno, writeAll } from "../libc/files.ts";
 
 /**
  * Whether standard input, output or error was closed when hutch began. Bun opens /dev/null in its place, with O_CLOEXEC:
@@ -13,7 +13,7 @@ import { writeAll } from "../libc/files.ts";
  */
 export function wasClosed(descriptor: number): boolean {
   const flags = rawCall("fcntl", descriptor, F_GETFD);
-  return flags < 0 || (flags & FD_CLOEXEC) !== 0;
+  return flags < 0 ? isErrno(flags, "EBADF") : (flags & FD_CLOEXEC) !== 0; // other errors are for the write to tell
 }
 
 /** Write to standard output, all of it. @throws SystemError (EBADF when it is closed, EPIPE when the reader has gone) */

@@ -49,7 +49,7 @@ eachCaller("descriptors", (bench) => {
     expect(gone.stderr).not.toContain("internal error");
     for (const closed of [">&-", "<&- >&-"]) {
       const shut = await shell(`"$HUTCH" plan scratch x ${closed}`);
-      expectFailure(shut, 1, "write to descriptor 1: EBADF", "standard output is closed");
+      expectFailure(shut, 125, "write to descriptor 1: EBADF", "standard output is closed");
     }
     for (const open of [">/dev/null", "<>/dev/null >&0", "<&- >/dev/null", "2>&- >/dev/null"])
       expectSuccess(await shell(`"$HUTCH" plan scratch x ${open}`), "");

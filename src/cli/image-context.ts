@@ -1,5 +1,7 @@
 /** What every command about images starts from: the caller's store, and who the caller is. */
 
+import { ownEnvironment } from "../launch/become.ts";
+import { rawCall } from "../libc/call.ts";
 import { openStore, ownStore, type Store, storePath } from "../image/store.ts";
 
 export interface ImageContext {
@@ -8,10 +10,18 @@ export interface ImageContext {
   readonly uid: number;
 }
 
-/** The caller's store if there is one; for who only looks whether it has something. */
+/**
+ * The caller's store if there is one; for who only looks whether it has something. On the way of a start, so that `process`
+ * is not asked for (run-plain.ts).
+ */
 export function presentStore(): Store | undefined {
-  const uid = process.getuid?.() ?? 0;
-  return ownStore(storePath(process.env, uid), uid);
+  const uid = rawCall("geteuid");
+  const env: Record<string, string> = {};
+  for (const entry of ownEnvironment()) {
+    const equals = entry.indexOf("=");
+    env[entry.slice(0, equals)] ??= entry.slice(equals + 1); // as getenv(3): the first of a name
+  }
+  return ownStore(storePath(env, uid), uid);
 }
 
 /** Open the caller's store. @throws HutchError when it cannot be made or is somebody else's */

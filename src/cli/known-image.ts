@@ -26,7 +26,8 @@ export function openKnownImage(word: string, command: readonly string[]): KnownI
     return undefined; // run.ts will say so
   }
   lease.inherit();
-  const layers = image.chain.map((chainId) => layerPath(store, chainId));
+  const layers: string[] = [];
+  for (const chainId of image.chain) layers.push(layerPath(store, chainId));
   return { layers, args, env: image.env ?? [], lease };
 }
 

@@ -26,7 +26,7 @@ const NO_LAYER: Digest = "sha256:none";
 
 /** Hold layers. The caller has the store's gc lock (shared) and has seen that they are there. */
 export function createLease(store: Store, chain: readonly Digest[]): Lease {
-  const path = `${store.leases}/${splitDigest(chain.at(-1) ?? NO_LAYER).hex}`; // a ChainID stands for those below it, too
+  const path = `${store.leases}/${splitDigest(chain[chain.length - 1] ?? NO_LAYER).hex}`; // a ChainID stands for those below it, too
   const fd = openAt(AT_FDCWD, path, O.CREAT | O.RDWR | O.NOFOLLOW, 0o600);
   try {
     if (!tryLock(fd, "shared")) throw new HutchError(`${path} is locked by another program`);

@@ -30,7 +30,7 @@ export async function applyLayer(
   const reader = createTarReader(unpacker.entry);
   let bytes = 0;
   try {
-    for await (const chunk of decompress(source, where)) {
+    for await (const chunk of decompress(source, where, options.limits?.compression)) {
       hasher.update(chunk);
       reader.write(chunk);
       bytes += chunk.byteLength;

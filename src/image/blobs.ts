@@ -1,7 +1,7 @@
 /** Blobs of the store: whole, verified, named by their digest. */
 
 import { HutchError } from "../errors.ts";
-import { rawCall, systemError } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
 import { type Digest, digestOf, splitDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";
@@ -57,10 +57,11 @@ export async function* streamDescriptor(fd: number, what = "standard input"): As
   }
 }
 
-/** The bytes of a file. @throws SystemError */
-export async function* streamFile(path: string): AsyncGenerator<Uint8Array> {
+/** The bytes of a file from an offset. @throws SystemError */
+export async function* streamFile(path: string, offset = 0): AsyncGenerator<Uint8Array> {
   const fd = openAt(AT_FDCWD, path, O.RDONLY);
   try {
+    if (offset > 0) call("lseek", fd, offset, 0);
     yield* streamDescriptor(fd, path);
   } finally {
     closeFile(fd);

@@ -1,6 +1,6 @@
 /** Layers unpacked as the store does it, and what overlayfs shows of them. */
 
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyLayer } from "../../../src/image/apply.ts";
@@ -34,19 +34,6 @@ export function guardIn(directory: string): string {
 /** Remove all that {@link scratch} has made: for afterAll. */
 export async function removeScratch(): Promise<void> {
   for (const path of made.splice(0)) await run(["rm", "-rf", "--one-file-system", path], "/");
-}
-
-/** What can be seen of every file of a tree: type, mode, ids, size, times, links and content. No link is followed. */
-export function fingerprint(path: string, name = "."): string {
-  const { mode, uid, gid, nlink, size, mtimeNs, ino } = lstatSync(path, { bigint: true });
-  const type = Number(mode) & 0o170000;
-  const own = [name, mode, uid, gid, nlink, type === 0o040000 ? "" : size, mtimeNs, ino];
-  const content =
-    type === 0o120000 ? readlinkSync(path) : type === 0o100000 ? digestOf(new Uint8Array(readFileSync(path))) : "";
-  const below = type === 0o040000 ? readdirSync(path).toSorted() : [];
-  return [[...own, content].join("|"), ...below.map((each) => fingerprint(join(path, each), `${name}/${each}`))].join(
-    "\n",
-  );
 }
 
 export type Stack = {

@@ -39,7 +39,7 @@ export async function applyLayer(
     reader.end();
   } catch (error) {
     if (!(error instanceof HutchError)) throw error;
-    throw new HutchError(`${where}: ${error.message}`, {
+    throw new HutchError(error.message.startsWith(where) ? error.message : `${where}: ${error.message}`, {
       cause: error,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });

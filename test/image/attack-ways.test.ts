@@ -43,6 +43,7 @@ const outcomeOf = (bringing: Promise<unknown>): Promise<string> =>
     () => "stored",
     (error: unknown) => {
       if (!(error instanceof HutchError) || error.exitCode !== EXIT.failure) throw error;
+      expect(error.message).not.toMatch(/(\b\w+ sha256:[0-9a-f]+): \1/);
       return error.message;
     },
   );

@@ -7,13 +7,20 @@ export type Attack = {
   readonly layers: readonly Layer[];
   readonly refused?: RegExp;
   /** Paths that must be there, in the last layer. */ readonly has?: readonly string[];
-  /** Extended attributes that a path of the last layer must have, byte for byte. */
-  readonly xattrs?: Readonly<Record<string, Readonly<Record<string, Uint8Array>>>>;
+  /** Extended attributes that a path of the last layer must have, byte for byte, or must not. */
+  readonly xattrs?: Readonly<Record<string, Readonly<Record<string, Uint8Array | undefined>>>>;
 };
 
 const BINARY = new Uint8Array([0xff, 0, 0x0a, 0x3d, 0x80, 0]);
 /** A map that says to hold 900,000 runs, for a file that ends before: reading it must not take the square of its length. */
 const MAP = `900000\n${"1\n".repeat(400_000)}`;
+/** What would make overlayfs hide, rename or take content from elsewhere (Linux, filesystems/overlayfs.rst). */
+const MARKS = ["opaque", "whiteout", "redirect", "metacopy", "origin"].flatMap((name) => [
+  `user.overlay.${name}`,
+  `trusted.overlay.${name}`,
+]);
+const FORGED = Object.fromEntries(MARKS.map((name) => [`SCHILY.xattr.${name}`, "y"]));
+const UNMARKED = Object.fromEntries(MARKS.map((name) => [name, undefined]));
 const SPARSE_1_0 = { "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5" };
 
 /** Layers cannot know where they are unpacked: attacks aim at this many levels up and at absolute paths. */
@@ -113,6 +120,13 @@ export const attacksOn = (guard: string): Readonly<Record<string, Attack>> => ({
       ],
     ],
     xattrs: { x: { "user.binary": BINARY, "user.encoded": BINARY } },
+  },
+  "forged marks of overlayfs": {
+    layers: [
+      [dir("d"), file("d/kept")],
+      [entry(dir("d", { pax: FORGED })), entry(file("x", "", { pax: FORGED })), entry(dir("new", { pax: FORGED }))],
+    ],
+    xattrs: { d: UNMARKED, x: UNMARKED, new: UNMARKED },
   },
   "negative size": {
     layers: [[header({ name: "x", raw: [[124, base256(-1n, 12)]] })]],

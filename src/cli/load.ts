@@ -38,7 +38,7 @@ export const load: Command = {
     const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
     const { store, uid } = imageContext();
     const archive =
-      input === undefined ? streamDescriptor(0) : streamFile(input.value, { from: input.words, hint: HINT });
+      input === undefined ? streamDescriptor(0) : streamFile(input.value, 0, { from: input.words, hint: HINT });
     const where = input?.value ?? "standard input";
     const loaded = await (async () => {
       using progress = showProgress("hutch load");

@@ -1,13 +1,13 @@
 /** `hutch run`'s command line → Spec. */
 
-import { buildSpec } from "../build-spec.ts";
+import { buildSpec, tidyPath } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
 import { UsageError } from "../errors.ts";
 import type { MergedConfig } from "../image/config.ts";
 import { ownEnvironment } from "../launch/become.ts";
 import { linkTarget, readText, workingDirectory } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
-import type { Mount, Spec } from "../spec.ts";
+import type { Mount, SandboxPath, Spec } from "../spec.ts";
 import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
 import { runEnvironment } from "./environment.ts";
@@ -40,17 +40,18 @@ export async function runSpec(
   const init = chooseInit(parsed);
   const rights = await chooseRights(parsed, init);
   const timeOffset = last(parsed, "time-offset");
+  const workdir = last(parsed, "workdir")?.value ?? (config?.WorkingDir || "/");
   const spec = buildSpec({
     root,
     image: config !== undefined,
     command,
     env,
     user,
-    workdir: last(parsed, "workdir")?.value ?? (config?.WorkingDir || "/"),
+    workdir,
     hostname,
     domainname: last(parsed, "domainname")?.value ?? defaults.DEFAULT_DOMAINNAME,
     network: oneOf(parsed, "network", ["none", "host"], "none"),
-    mounts: await mountsOf(parsed, shown, env, cwd),
+    mounts: [...(await mountsOf(parsed, shown, env, cwd)), ...workdirBehindLinks(parsed, shown, workdir)],
     idMap: has(parsed, "userns") && oneOf(parsed, "userns", ["auto"], "auto") === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
     rights,
@@ -184,6 +185,17 @@ async function mountsOf(
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
   return [...network, ...added, ...given];
+}
+
+/**
+ * A working directory to which an image's own links lead, where there is nothing, is made there: as moby does
+ * (container.go `SetupWorkingDirectory`, which follows links inside the root before it makes what is missing).
+ */
+function workdirBehindLinks(parsed: Parsed, { missingBehindLinks }: ShownRoot, workdir: string): readonly Mount[] {
+  const place = missingBehindLinks?.(tidyPath(workdir));
+  if (place === undefined) return [];
+  const from = last(parsed, "workdir")?.words ?? "the image's WorkingDir";
+  return [{ type: "directory", destination: place as SandboxPath, mode: 0o755, from }];
 }
 
 /** With the host's network its resolver's files too, where the root is one of hutch's own to put them. */

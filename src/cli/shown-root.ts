@@ -22,6 +22,8 @@ export interface ShownRoot {
   readonly look: (path: string) => RootEntry;
   /** Whether an image has something at a path, links followed inside it. */
   readonly has?: (path: string) => boolean;
+  /** Where a directory must be made for a path to lead to one, when an image's own links lead where there is nothing. */
+  readonly missingBehindLinks?: (path: string) => string | undefined;
   /** The image's own wishes. */
   readonly config?: ProcessConfig;
   /** An image's layers, and which list of images they were found by. */

@@ -30,7 +30,7 @@ export async function applyLayer(
   const reader = createTarReader(unpacker.entry);
   let bytes = 0;
   try {
-    for await (const chunk of decompress(source, where)) {
+    for await (const chunk of decompress(source, where, options.limits?.compression)) {
       hasher.update(chunk);
       reader.write(chunk);
       bytes += chunk.byteLength;
@@ -39,7 +39,7 @@ export async function applyLayer(
     reader.end();
   } catch (error) {
     if (!(error instanceof HutchError)) throw error;
-    throw new HutchError(`${where}: ${error.message}`, {
+    throw new HutchError(error.message.startsWith(where) ? error.message : `${where}: ${error.message}`, {
       cause: error,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });

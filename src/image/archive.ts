@@ -10,7 +10,7 @@ import { call } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { streamFile } from "./blobs.ts";
-import { decompress, sniffCompression } from "./decompress.ts";
+import { decompress, type DecompressLimits, sniffCompression } from "./decompress.ts";
 import { createHasher, type Digest, digestOf } from "./digest.ts";
 import { asObject, asString, JSON_LIMIT, optionalArray, requiredString } from "./json.ts";
 import { removeByPath } from "./layers.ts";
@@ -33,20 +33,34 @@ export type Archive = FileTree &
   };
 
 const ENTRY_LIMIT = 200_000;
+/** Bytes of names and of links' targets, which are kept in memory. */
+const NAMES_LIMIT = 64 * 1024 * 1024;
 
 /** Read an archive into the store's tmp/; disposing of it removes what was not taken. @throws HutchError */
-export async function openArchive(store: Store, source: AsyncIterable<Uint8Array>, name: string): Promise<Archive> {
+export async function openArchive(
+  store: Store,
+  source: AsyncIterable<Uint8Array>,
+  name: string,
+  compression?: DecompressLimits,
+): Promise<Archive> {
   const directory = temporaryPath(store);
   call("mkdirat", AT_FDCWD, directory, 0o700);
   const items = new Map<string, Item>();
+  let entries = 0;
+  let names = 0;
   const dispose = (): void => removeByPath(directory);
   let isTar = false;
   try {
     const reader = createTarReader((entry) => {
       isTar = true;
-      return spool(entry, directory, items);
+      entries += 1;
+      names += entry.name.length + entry.link.length;
+      if (entries > ENTRY_LIMIT) throw new HutchError(`more than ${ENTRY_LIMIT} files`);
+      if (names > NAMES_LIMIT) throw new HutchError(`names of more than ${NAMES_LIMIT} bytes`);
+      // By its number in the archive: a file that comes twice must not write into one that has been hashed.
+      return spool(entry, join(directory, String(entries)), items);
     });
-    for await (const chunk of decompress(source, name)) reader.write(chunk);
+    for await (const chunk of decompress(source, name, compression)) reader.write(chunk);
     reader.end();
   } catch (error) {
     dispose();
@@ -87,24 +101,20 @@ export async function openArchive(store: Store, source: AsyncIterable<Uint8Array
     },
     stream: async (path, offset) => {
       const item = find(path);
-      if (item === undefined) return undefined;
-      if (offset !== 0) throw new HutchError(`${name}: ${path} is read from its start only`);
-      return streamFile(item.file);
+      return item === undefined ? undefined : streamFile(item.file, offset);
     },
     adopt: async (digest) => byDigest.get(digest)?.file,
     [Symbol.dispose]: dispose,
   };
 }
 
-function spool(entry: TarEntry, directory: string, items: Map<string, Item>): TarSink | undefined {
-  if (items.size >= ENTRY_LIMIT) throw new HutchError(`more than ${ENTRY_LIMIT} files`);
+function spool(entry: TarEntry, file: string, items: Map<string, Item>): TarSink | undefined {
   const path = entryNames(entry.name).join("/");
   if (entry.type === "symlink") return void items.set(path, { kind: "link", target: entry.link });
   if (entry.type === "hardlink")
     return void items.set(path, { kind: "alias", target: entryNames(entry.link).join("/") });
   if (entry.type !== "file") return undefined;
-  const file = join(directory, String(items.size));
-  const fd = openAt(AT_FDCWD, file, O.CREAT | O.TRUNC | O.WRONLY | O.NOFOLLOW, 0o600);
+  const fd = openAt(AT_FDCWD, file, O.CREAT | O.EXCL | O.WRONLY | O.NOFOLLOW, 0o600);
   const hasher = createHasher();
   let length = 0;
   return {

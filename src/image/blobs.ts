@@ -1,7 +1,7 @@
 /** Blobs of the store: whole, verified, named by their digest. */
 
 import { HutchError } from "../errors.ts";
-import { rawCall, systemError } from "../libc/call.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, statAt } from "../libc/file.ts";
 import { type Digest, digestOf, splitDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";
@@ -64,11 +64,12 @@ export async function* streamDescriptor(
   }
 }
 
-/** The bytes of a file. @throws SystemError */
-export async function* streamFile(path: string, asked: Asked = {}): AsyncGenerator<Uint8Array> {
+/** The bytes of a file from an offset. @throws SystemError */
+export async function* streamFile(path: string, offset = 0, asked: Asked = {}): AsyncGenerator<Uint8Array> {
   const fd = rawCall("openat", AT_FDCWD, path, O.RDONLY | O.CLOEXEC, 0);
   if (fd < 0) throw systemError(`open ${path}`, -fd, asked);
   try {
+    if (offset > 0) call("lseek", fd, offset, 0);
     yield* streamDescriptor(fd, path, asked);
   } finally {
     closeFile(fd);

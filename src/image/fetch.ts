@@ -86,6 +86,7 @@ export async function fetchBlob(
     rename(path, blobPath(store, digest));
     syncDirectory(join(blobPath(store, digest), ".."));
   } catch (error) {
+    if (statAt(fd, "")?.size === 0) rawCall("unlinkat", AT_FDCWD, path, 0); // nothing to go on from
     throw explainWrite(error, store);
   } finally {
     closeFile(fd);

@@ -1,8 +1,9 @@
 /** What a run asks of an image's layers before they are mounted: texts, and what is at a path. */
 
 import { decodeBytes } from "../bytes.ts";
+import { HutchError } from "../errors.ts";
 import { AT_FDCWD, O, openAt, S_IF } from "../libc/file.ts";
-import { createMergedView, existsInView, pathNames, readInView, readLinkIn } from "./merged-view.ts";
+import { createMergedView, existsInView, pathNames, placeInView, readInView, readLinkIn } from "./merged-view.ts";
 
 const TEXT_LIMIT = 16 * 1024 * 1024;
 
@@ -11,6 +12,11 @@ export interface LayersView {
   readonly read: (path: string) => string;
   /** Whether there is something at a path, links followed inside the image. */
   readonly has: (path: string) => boolean;
+  /**
+   * Where a directory must be made for a path to lead to one, links followed inside the image: an absolute path without
+   * links. undefined when it is there, when it is missing at its own name, and when it cannot be made or looked for.
+   */
+  readonly missingBehindLinks: (path: string) => string | undefined;
   /** What is at an absolute path none of whose parents is a link. */
   readonly look: (
     path: string,
@@ -23,6 +29,15 @@ export function openLayers(layers: readonly string[]): LayersView {
   return {
     read: (path) => decodeBytes(readInView(view, path, TEXT_LIMIT) ?? new Uint8Array()),
     has: (path) => existsInView(view, path),
+    missingBehindLinks: (path) => {
+      try {
+        const place = placeInView(view, path);
+        return place === pathNames(path).join("/") || view.look(place) !== undefined ? undefined : `/${place}`;
+      } catch (error) {
+        if (error instanceof HutchError) return undefined; // whoever makes the directory says it better
+        throw error;
+      }
+    },
     look: (path) => {
       const name = pathNames(path).join("/");
       const seen = view.look(name);

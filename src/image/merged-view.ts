@@ -171,6 +171,19 @@ export function readInView(view: MergedView, path: string, limit: number): Uint8
   }
 }
 
+/**
+ * Where a directory is that a path names, links followed inside the image, or where it would have to be made: the
+ * canonical path. @throws HutchError when a file is in the way, or links never end
+ */
+export function placeInView(view: MergedView, path: string): string {
+  return resolveInRoot(pathNames(path), (at) => {
+    const seen = view.look(at);
+    if (seen === undefined) return "absent";
+    if (seen.kind === "directory") return "directory";
+    return seen.stat.type === S_IF.LNK ? { link: readLinkIn(view.roots[seen.layer] ?? -1, at) } : "other";
+  });
+}
+
 /** Whether something is at a path, links followed inside the image. */
 export function existsInView(view: MergedView, path: string): boolean {
   let last: Seen | undefined;

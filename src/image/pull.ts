@@ -217,7 +217,7 @@ async function storeLocal(reference: LocalReference, options: PullOptions): Prom
     const entry = chooseEntry(await readLayoutIndex(tree), name, file);
     return await storeImage(store, createLayoutSource(tree, entry), options);
   }
-  using archive = await openArchive(store, streamFile(file), file);
+  using archive = await openArchive(store, streamFile(file), file, options.limits?.compression);
   if (kind === "oci-archive") {
     const entry = chooseEntry(await readLayoutIndex(archive), name, file);
     return await storeImage(store, createLayoutSource(archive, entry), options);

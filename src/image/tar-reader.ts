@@ -20,10 +20,10 @@ import {
 } from "./tar-header.ts";
 import {
   checkRuns,
+  createMapReader,
   dataLength,
   parseGnuRealSize,
   parseGnuRuns,
-  parseMapInData,
   parsePaxSparse,
   type SparseRun,
 } from "./tar-sparse.ts";
@@ -130,7 +130,7 @@ export function createTarReader(onEntry: (entry: TarEntry) => TarSink | undefine
     const name = lastText(pax, "GNU.sparse.name");
     const size = realSize === undefined ? stored : parsePaxNumber("GNU.sparse.realsize", realSize);
     const whole = { ...entry, size, ...(name === undefined || name === "" ? {} : { name }) };
-    return sparse.mapInData ? mapInData(whole, stored, new Uint8Array(0)) : body(whole, stored, sparse.runs ?? []);
+    return sparse.mapInData ? mapInData(whole, stored) : body(whole, stored, sparse.runs ?? []);
   }
 
   /** `x`, `g`, `L`, `K`: their body speaks of the next entry (or of nothing we heed). */
@@ -165,17 +165,18 @@ export function createTarReader(onEntry: (entry: TarEntry) => TarSink | undefine
     next(block, true);
   }
 
-  function mapInData(entry: TarEntry, stored: number, before: Uint8Array): void {
-    if (before.byteLength + BLOCK > stored + padding(stored)) refuseTar("sparse map longer than its file");
-    collect(BLOCK, (block) => {
-      const data = new Uint8Array(before.byteLength + BLOCK);
-      data.set(before);
-      data.set(block, before.byteLength);
-      if (data.byteLength > 32 * META_LIMIT) refuseTar("sparse map too long");
-      const map = parseMapInData(data);
-      if (map === undefined) mapInData(entry, stored, data);
-      else body(entry, stored - map.blocks * BLOCK, map.runs);
-    });
+  function mapInData(entry: TarEntry, stored: number): void {
+    const read = createMapReader();
+    const next = (length: number): void => {
+      if (length + BLOCK > stored + padding(stored)) refuseTar("sparse map longer than its file");
+      if (length >= 32 * META_LIMIT) refuseTar("sparse map too long");
+      collect(BLOCK, (block) => {
+        const found = read(block);
+        if (found === undefined) next(length + BLOCK);
+        else body(entry, stored - length - BLOCK, found);
+      });
+    };
+    next(0);
   }
 
   function body(entry: TarEntry, stored: number, sparse: readonly SparseRun[] | undefined): void {

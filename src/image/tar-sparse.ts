@@ -73,23 +73,25 @@ function pairs(numbers: readonly string[]): SparseRun[] {
 }
 
 /**
- * The map of form 1.0 at the start of a file's data: decimal numbers each ended by a newline, padded to a block. Returns
- * undefined while `data` (whole blocks) does not hold all of it.
+ * A reader of the map of form 1.0 at the start of a file's data: decimal numbers each ended by a newline, padded to a
+ * block. It takes one block after the other, each once, and returns the runs when it has all of them.
  */
-export function parseMapInData(data: Uint8Array): { runs: SparseRun[]; blocks: number } | undefined {
+export function createMapReader(): (block: Uint8Array) => SparseRun[] | undefined {
+  const decoder = new TextDecoder("latin1");
   const lines: string[] = [];
   let wanted = 1;
-  let at = 0;
-  while (lines.length < wanted) {
-    const end = data.indexOf(0x0a, at);
-    if (end < 0) {
-      if (data.byteLength - at > BLOCK) refuseTar("invalid sparse map");
-      return undefined;
+  let rest = "";
+  return (block) => {
+    const parts = (rest + decoder.decode(block)).split("\n");
+    rest = parts.pop() ?? "";
+    for (const line of parts) {
+      if (lines.length === wanted) break; // what follows is padding
+      lines.push(line.slice(0, 100));
+      if (lines.length === 1) wanted = 1 + 2 * parsePaxNumber("sparse count", line);
+      if (wanted < 1 || wanted > 2 * RUN_LIMIT) refuseTar("invalid sparse map");
     }
-    lines.push(text(data.subarray(at, end)));
-    at = end + 1;
-    if (lines.length === 1) wanted = 1 + 2 * parsePaxNumber("sparse count", lines[0] ?? "");
-    if (wanted < 1 || wanted > 2 * RUN_LIMIT) refuseTar("invalid sparse map");
-  }
-  return { runs: pairs(lines.slice(1)), blocks: Math.ceil(at / BLOCK) };
+    if (lines.length === wanted) return pairs(lines.slice(1));
+    if (rest.length > BLOCK) refuseTar("invalid sparse map");
+    return undefined;
+  };
 }

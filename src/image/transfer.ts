@@ -132,7 +132,7 @@ export async function loadImage(options: LoadOptions): Promise<Loaded[]> {
 
 async function loadAll(options: LoadOptions): Promise<Loaded[]> {
   const { store, where, onEvent } = options;
-  using archive = await openArchive(store, options.archive, where);
+  using archive = await openArchive(store, options.archive, where, options.limits?.compression);
   const loaded: Loaded[] = [];
   const keep = async (stored: Stored, names: readonly string[]): Promise<void> => {
     for (const name of names) loaded.push({ name, image: await nameImage(store, stored, { name }, onEvent) });

@@ -10,6 +10,7 @@ import { errnoNumber } from "../libc/errno.ts";
 import { byteLength, closeFile, O, openAt, openBeneath, S_IF, type Stat } from "../libc/file.ts";
 import { writeAll } from "../libc/files.ts";
 import { applyToFd, applyToName, type Attributes, type IdMode } from "./attributes.ts";
+import type { DecompressLimits } from "./decompress.ts";
 import { createLayerTree } from "./layer-tree.ts";
 import { joinPath, type MergedView, NotDirectoryError, pathNames, readLinkIn, splitPath } from "./merged-view.ts";
 import type { TarEntry, TarSink } from "./tar-reader.ts";
@@ -19,6 +20,8 @@ export type UnpackLimits = {
   readonly entries: number;
   /** Bytes of one layer's files, holes counted. */
   readonly bytes: number;
+  /** Of its compression; default DECOMPRESS_LIMITS. */
+  readonly compression?: DecompressLimits;
 };
 
 export const UNPACK_LIMITS: UnpackLimits = { entries: 2_000_000, bytes: 2 ** 40 };

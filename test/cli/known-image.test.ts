@@ -9,6 +9,7 @@ import { dir, file, link, tar } from "../image/tar-maker.ts";
 import { need } from "../kernel/sandbox.ts";
 import { until } from "./host-processes.ts";
 import { eachCaller, expectFailure, expectSuccess } from "./hutch.ts";
+import { fingerprint } from "./tree.ts";
 
 const HUTCH = resolve(import.meta.dir, "../../dist/hutch");
 const busybox = await Bun.file(need("busybox", "busybox-static")).bytes();
@@ -120,6 +121,34 @@ eachCaller("an image run again", (bench) => {
     await running.says("/bin\n");
     expectSuccess(await bench.hutch(["kill", "stops"], { env }), "");
     expect((await running.ended).code).toBe(5);
+  });
+
+  test("has its WorkingDir made where its own links lead, inside the image", async () => {
+    const folder = bench.folder({ "outside/kept": "" });
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const links = [
+      link("absolute", "/made/here"),
+      link("upward", `../../..${folder}/outside`),
+      link("chain", "absolute/deeper"),
+      link("loop", "loop"),
+      file("plain", ""),
+    ];
+    const layers = [base, layerOf(tar(...links))];
+    const image = `oci:${folder}/layout`;
+    const pwd = ["sh", "-c", "pwd -P"];
+    const before = fingerprint(`${folder}/outside`);
+    writeLayout(`${folder}/layout`, imageOf(layers, { Cmd: pwd, WorkingDir: "/absolute/below" }));
+    expectSuccess(await bench.hutch(["run", image], { env }), "/made/here/below\n");
+    expectSuccess(await bench.hutch(["run", "--read-only", image], { env }), "/made/here/below\n");
+    for (const [given, place] of [
+      ["/upward", `${folder}/outside`],
+      ["/upward/x/../y", `${folder}/outside/y`],
+      ["/chain", "/made/here/deeper"],
+    ] as const)
+      expectSuccess(await bench.hutch(["run", "-w", given, image], { env }), `${place}\n`);
+    for (const given of ["/loop", "/plain", "/plain/below"])
+      expectFailure(await bench.hutch(["run", "-w", given, image], { env }), 125, given);
+    expect(fingerprint(`${folder}/outside`)).toEqual(before);
   });
 
   test("is looked up where the file is damaged, another name's, or its layers are gone", async () => {

@@ -1,7 +1,7 @@
 /** Hostile layouts and archives: refused, with the store and what lies beside it unchanged. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readdirSync, symlinkSync } from "node:fs";
+import { readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { openArchive } from "../../src/image/archive.ts";
 import { digestOf } from "../../src/image/digest.ts";
@@ -99,6 +99,28 @@ test.each(Object.keys(archives))("archive: %s", async (name) => {
   expect(failed).toMatch(message);
   expect(readdirSync(options.store.tmp)).toEqual([]);
   expect(await snapshot()).toBe(before);
+});
+
+test("files that come twice do not write into each other: content is what its digest says", async () => {
+  const { options } = freshStore();
+  const twice = tar(file("a", "first"), file("a", "again"), file("b", "other"));
+  using archive = await openArchive(options.store, chunks(twice), "archive");
+  for (const [name, content] of [
+    ["a", "again"],
+    ["b", "other"],
+  ] as const) {
+    const digest = digestOf(content);
+    expect(archive.describe(name)?.digest).toBe(digest);
+    expect(readFileSync((await archive.adopt?.(digest)) ?? "", "utf8")).toBe(content);
+  }
+});
+
+test("names and links of an archive are bounded in all", async () => {
+  const { options } = freshStore();
+  const links = tar(...Array.from({ length: 70 }, (_, i) => link(String(i), "x".repeat(1024 * 1024 - 100))));
+  const open = openArchive(options.store, chunks(links), "archive");
+  expect((await failure(open)).message).toBe("archive: names of more than 67108864 bytes");
+  expect(readdirSync(options.store.tmp)).toEqual([]);
 });
 
 test("an archive's files never get the archive's names", async () => {

@@ -1,13 +1,27 @@
 /** The attack list: what hostile layers try, and whether they must be refused or confined. */
 
-import { base256, dir, entry, file, hard, header, link, type Made } from "../tar-maker.ts";
+import { base256, concat, dir, entry, file, hard, header, link, type Made, pad } from "../tar-maker.ts";
 
 type Layer = readonly (Made | Uint8Array)[];
 export type Attack = {
   readonly layers: readonly Layer[];
   readonly refused?: RegExp;
   /** Paths that must be there, in the last layer. */ readonly has?: readonly string[];
+  /** Extended attributes that a path of the last layer must have, byte for byte, or must not. */
+  readonly xattrs?: Readonly<Record<string, Readonly<Record<string, Uint8Array | undefined>>>>;
 };
+
+const BINARY = new Uint8Array([0xff, 0, 0x0a, 0x3d, 0x80, 0]);
+/** A map that says to hold 900,000 runs, for a file that ends before: reading it must not take the square of its length. */
+const MAP = `900000\n${"1\n".repeat(400_000)}`;
+/** What would make overlayfs hide, rename or take content from elsewhere (Linux, filesystems/overlayfs.rst). */
+const MARKS = ["opaque", "whiteout", "redirect", "metacopy", "origin"].flatMap((name) => [
+  `user.overlay.${name}`,
+  `trusted.overlay.${name}`,
+]);
+const FORGED = Object.fromEntries(MARKS.map((name) => [`SCHILY.xattr.${name}`, "y"]));
+const UNMARKED = Object.fromEntries(MARKS.map((name) => [name, undefined]));
+const SPARSE_1_0 = { "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5" };
 
 /** Layers cannot know where they are unpacked: attacks aim at this many levels up and at absolute paths. */
 const up = "../".repeat(12);
@@ -84,6 +98,36 @@ export const attacksOn = (guard: string): Readonly<Record<string, Attack>> => ({
   },
   "NUL in a PAX path": { layers: [[entry(file("x", "", { pax: { path: "a\0b" } }))]], refused: /NUL/ },
   "NUL in a PAX link": { layers: [[entry(link("x", "y", { pax: { linkpath: "a\0b" } }))]], refused: /NUL/ },
+  "NUL in the name of an extended attribute": {
+    layers: [[entry(file("x", "", { pax: { "SCHILY.xattr.user.a\0b": "c" } }))]],
+    refused: /NUL/,
+  },
+  "NUL in a long name": {
+    layers: [[{ name: "././@LongLink", type: "L", data: `kept\0/../../${up}${guard.slice(1)}/victim\0` }, file("x")]],
+    has: ["kept"],
+  },
+  "extended attributes of every byte": {
+    layers: [
+      [
+        entry(
+          file("x", "", {
+            pax: {
+              "SCHILY.xattr.user.binary": BINARY,
+              "LIBARCHIVE.xattr.user.encoded": Buffer.from(BINARY).toString("base64"),
+            },
+          }),
+        ),
+      ],
+    ],
+    xattrs: { x: { "user.binary": BINARY, "user.encoded": BINARY } },
+  },
+  "forged marks of overlayfs": {
+    layers: [
+      [dir("d"), file("d/kept")],
+      [entry(dir("d", { pax: FORGED })), entry(file("x", "", { pax: FORGED })), entry(dir("new", { pax: FORGED }))],
+    ],
+    xattrs: { d: UNMARKED, x: UNMARKED, new: UNMARKED },
+  },
   "negative size": {
     layers: [[header({ name: "x", raw: [[124, base256(-1n, 12)]] })]],
     refused: /negative size|out of range/,
@@ -111,6 +155,25 @@ export const attacksOn = (guard: string): Readonly<Record<string, Attack>> => ({
   "PAX size larger than the data": {
     layers: [[entry(file("x", "12345", { pax: { size: "999999" } }))]],
     refused: /cut short/,
+  },
+  // PAX has the last word (Go, GNU tar): what is behind it is the archive's next entry, and inside like any other.
+  "PAX size smaller than the data": {
+    layers: [
+      [
+        entry(
+          file(
+            "x",
+            concat([header(file(`${up}${guard.slice(1)}/victim`, "bad")), pad(new TextEncoder().encode("bad"))]),
+            { pax: { size: "0" } },
+          ),
+        ),
+      ],
+    ],
+    has: ["x", `${guard.slice(1)}/victim`],
+  },
+  "sparse map of 400,000 lines": {
+    layers: [[entry(file("x", MAP, { pax: SPARSE_1_0 }))]],
+    refused: /sparse map longer than its file/,
   },
   "a header of a gigabyte": { layers: [[header({ name: "x", type: "x", size: 2 ** 30 })]], refused: /a header of/ },
   "overlapping sparse map": {

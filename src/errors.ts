@@ -19,6 +19,8 @@ interface ErrorDetail {
  * `from` quotes the user's own words that asked for what failed; `hint` says what to do about it.
  */
 export class HutchError extends Error {
+  /** A bundler may rename the class. */
+  static override readonly name: string = "HutchError";
   override name = "HutchError";
   readonly from: string | undefined;
   readonly hint: string | undefined;
@@ -42,11 +44,13 @@ export class HutchError extends Error {
 
 /** Bad input: an unknown option, a malformed value, a path that is not there. Found before anything is started. */
 export class UsageError extends HutchError {
+  static override readonly name: string = "UsageError";
   override name = "UsageError";
 }
 
 /** A call to the kernel that failed: `call` with its arguments as text, the error's number and its name. */
 export class SystemError extends HutchError {
+  static override readonly name: string = "SystemError";
   override name = "SystemError";
   readonly call: string;
   declare readonly errno: number;

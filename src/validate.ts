@@ -19,6 +19,11 @@ function words(spec: Spec, field: string): { from?: string } {
 
 const quote = (text: string): string => JSON.stringify(text);
 
+/** That nothing is at a host path; the working directory's is this one only where it has no other (getcwd(2)). */
+function absent(path: string, what = ""): string {
+  return path === "/proc/self/cwd" ? "the working directory has been removed" : `${what}${path} does not exist`;
+}
+
 /** sethostname(2) takes any 64 bytes; a name with a newline or slash is a mistake or an attack on somebody's parser. */
 function hostnames(spec: Spec): void {
   for (const [field, name] of [
@@ -48,7 +53,7 @@ function root(spec: Spec, host: HostFacts): void {
   const { from } = wanted;
   for (const path of wanted.kind === "overlay" ? wanted.lower : [wanted.path]) {
     const kind = host.kinds.get(path);
-    if (kind === undefined) throw new UsageError(`root ${path} does not exist`, { from });
+    if (kind === undefined) throw new UsageError(absent(path, "root "), { from });
     if (kind !== "directory") throw new UsageError(`root ${path} is not a directory`, { from });
     const below = host.mountsBelow.get(path) ?? [];
     if (below.length > 0) {
@@ -82,6 +87,22 @@ function writableRoot(spec: Spec, host: HostFacts): void {
   });
 }
 
+/** What may be shown otherwise below /proc: as runc has it (checkProcMount), for lxcfs and its like. */
+const PROC_FILES: readonly string[] = [
+  ...["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"],
+  ...["sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"],
+];
+
+/** A mount on the sandbox's /proc would lie in the way of its covers and switches, or take the place of the truth. */
+function procTarget(destination: string, from: string): void {
+  const [top, ...below] = destination.split("/").filter((name) => name !== "" && name !== ".");
+  if (top !== "proc" || PROC_FILES.includes(below.join("/"))) return;
+  throw new UsageError(`target ${quote(destination)} is in the sandbox's own /proc, which stays as it is`, {
+    from,
+    hint: `mount it elsewhere; below /proc only ${PROC_FILES.join(" ")} may be`,
+  });
+}
+
 /** Every bind source must be there, every destination absolute and not the root itself. */
 function mounts(spec: Spec, host: HostFacts): void {
   for (const mount of spec.mounts) {
@@ -97,8 +118,21 @@ function mounts(spec: Spec, host: HostFacts): void {
     }
     if (destination.split("/").includes(".."))
       throw new UsageError(`target ${quote(destination)} contains ..`, { from });
+    if ((mount.type === "bind" || mount.type === "tmpfs") && spec.mounts.some(({ type }) => type === "proc")) {
+      procTarget(destination, from);
+    }
+    if (mount.type === "tmpfs") {
+      for (const name of ["size", "nr_inodes"]) {
+        const value = mount.options[name];
+        if (value === undefined || Number.parseInt(value, 10) !== 0) continue;
+        throw new UsageError(`${name}=${value} is no limit to the kernel (tmpfs(5))`, {
+          from,
+          hint: `leave ${name} out for half of the machine's memory`,
+        });
+      }
+    }
     if (mount.type === "bind" && !host.kinds.has(mount.source)) {
-      throw new UsageError(`${mount.source} does not exist`, { from, hint: "hutch does not make bind sources" });
+      throw new UsageError(absent(mount.source), { from, hint: "hutch does not make bind sources" });
     }
   }
 }

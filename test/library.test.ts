@@ -1,7 +1,7 @@
 /** The library, as a program that imports it sees it: from source, from the package, and in a compiled program. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -80,4 +80,58 @@ describe.each(CALLERS)("%s", (_name, prefix) => {
       "/root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin hutch b c\n/tmp\n0\n",
     );
   });
+});
+
+test.each(["source", "package"])("from %s, by a caller that ignores SIGCHLD", (form) => {
+  const library = join(ROOT, form === "source" ? "src/index.ts" : "dist/index.js");
+  const script = `import { doctor, run } from ${JSON.stringify(library)};
+    const busybox = { source: "/bin/busybox", target: "/bin/busybox" };
+    const command = ["/bin/busybox", "sh", "-c", "exit 3"];
+    const { exitCode } = await run({ root: "scratch", volumes: [busybox], command });
+    console.log(exitCode, (await doctor()).works);`;
+  const file = join(folder, "ignoring.ts");
+  writeFileSync(file, script);
+  const made = Bun.spawnSync(["env", "--ignore-signal=CHLD", process.execPath, "--no-install", file], { cwd: "/" });
+  expect([made.stdout.toString(), made.stderr.toString()]).toEqual(["3 true\n", ""]);
+});
+
+/** The package as npm would publish it, installed below a folder; its index.js. */
+function packed(): string {
+  const pack = ["npm", "pack", "--ignore-scripts", "--silent", "--pack-destination", folder];
+  const made = Bun.spawnSync(pack, { cwd: ROOT });
+  expect(made.exitCode).toBe(0);
+  const tar = ["tar", "-xzf", join(folder, made.stdout.toString().trim()), "-C", folder];
+  expect(Bun.spawnSync(tar).exitCode).toBe(0);
+  return join(folder, "package/dist/index.js");
+}
+
+test("errors of the packed package have the names of its exports", () => {
+  const script = `import * as library from ${JSON.stringify(packed())};
+    const { HutchError, SystemError, UsageError, plan, run, specOf, start } = library;
+    const wrong = { root: "nowhere", command: ["x"] };
+    const busybox = { root: "scratch", volumes: [{ source: "/bin/busybox", target: "/bin/busybox" }] };
+    const ways = {
+      ...Object.fromEntries(Object.entries({ plan, run, specOf, start }).map(([name, call]) => [name, () => call(wrong)])),
+      "specOf, add": () => specOf({ root: "scratch", command: ["x"], add: ["no-such-program"] }),
+      "run, exec": () => run({ ...busybox, command: ["x"] }),
+      "run, kernel": () => run({ ...busybox, command: ["/bin/busybox"], cwd: "/proc/nothing" }),
+    };
+    for (const [way, call] of Object.entries(ways)) {
+      const error = await call().then(() => undefined, (thrown) => thrown);
+      const kinds = [HutchError, UsageError, SystemError].filter((kind) => error instanceof kind);
+      console.log(way, error?.constructor.name, ...kinds.map(({ name }) => name));
+    }`;
+  const file = join(folder, "names.ts");
+  writeFileSync(file, script);
+  const made = Bun.spawnSync([process.execPath, "--no-install", file], { cwd: "/" });
+  expect([made.stdout.toString(), made.stderr.toString()]).toEqual([
+    [
+      ...["plan", "run", "specOf", "start"].map((name) => `${name} UsageError HutchError UsageError`),
+      "specOf, add HutchError HutchError",
+      "run, exec HutchError HutchError",
+      "run, kernel SystemError HutchError SystemError",
+      "",
+    ].join("\n"),
+    "",
+  ]);
 });

@@ -26,6 +26,10 @@ const domain = (domainname: string): Spec =>
 const as = (uid: number, gid: number, additionalGids: readonly number[] = []): Spec =>
   specOf({ process: { uid, gid, additionalGids }, words: { user: `-u ${uid}:${gid}` } });
 const withMounts = (...mounts: Mount[]): Spec => specOf({ mounts });
+const withProc = (...mounts: Mount[]): Spec =>
+  withMounts({ type: "proc", destination: inside("/proc"), from: "default" }, ...mounts);
+const inProc = (target: string): string =>
+  `target ${JSON.stringify(target)} is in the sandbox's own /proc, which stays as it is`;
 const { user, ranges, root } = HOSTS;
 
 type Row = readonly [what: string, spec: Spec, machine: HostFacts, message: string, from: string | undefined];
@@ -96,6 +100,25 @@ const BROKEN: readonly Row[] = [
     "--tmpfs //./",
   ],
   ["a target with ..", withMounts(tmpfs("/a/../b")), user, 'target "/a/../b" contains ..', "--tmpfs /a/../b"],
+  ...["/proc", "/proc/", "//proc/./sys", "/proc/sys/kernel", "/proc/1", "/proc/cpuinfo/x", "/proc/keys"].flatMap(
+    (target): Row[] => [
+      [`a tmpfs at ${target}`, withProc(tmpfs(target)), user, inProc(target), `--tmpfs ${target}`],
+      [`a volume at ${target}`, withProc(volume("/data", target)), root, inProc(target), `-v /data:${target}`],
+    ],
+  ),
+  ...(
+    [
+      ["size", "0"],
+      ["size", "0k"],
+      ["size", "00%"],
+      ["nr_inodes", "0"],
+    ] as const
+  ).map(([name, value]): Row => {
+    const from = `--tmpfs /t:${name}=${value}`;
+    const options = { mode: "1777", [name]: value };
+    const mount = { type: "tmpfs", destination: inside("/t"), attributes: [], options, from } as const;
+    return [from, withMounts(mount), user, `${name}=${value} is no limit to the kernel (tmpfs(5))`, from];
+  }),
   ["a source that is absent", withMounts(volume("/absent", "/x")), user, "/absent does not exist", "-v /absent:/x"],
 
   [
@@ -187,6 +210,9 @@ describe("is not refused:", () => {
       }),
       user,
     ],
+    ["a file of /proc that lxcfs has its own of", withProc(volume("/data/file", "/proc/meminfo")), user],
+    ["a name that begins with proc", withProc(tmpfs("/process"), tmpfs("/x/proc")), user],
+    ["/proc where there is none of the sandbox's own", withMounts(tmpfs("/proc")), user],
     ["a name of 64 characters", named("x".repeat(64)), user],
     ["a name with dots and hyphens", named("a-b.c_d.E0"), user],
     ["a name of one character", named("a"), user],

@@ -1,4 +1,7 @@
-/** `hutch kill [--signal SIGNAL|-SIGNAL] NAME`: a signal to a named sandbox, through its launcher, which passes it on. */
+/**
+ * `hutch kill [--signal SIGNAL|-SIGNAL] NAME`: a signal to a named sandbox, through its launcher, which passes it on.
+ * As kill(1) has it, 0 is none: whether there is such a sandbox.
+ */
 
 import type { ArgsDef } from "citty";
 import { UsageError } from "../errors.ts";
@@ -14,7 +17,7 @@ const OPTIONS = {
     type: "string",
     alias: "s",
     valueHint: "SIGNAL",
-    description: "name or number [the image's StopSignal, or TERM]; KILL ends the sandbox",
+    description: "name or number [the image's StopSignal, or TERM]; KILL ends the sandbox, 0 asks whether it is there",
   },
   help: { type: "boolean", description: "show this" },
 } as const satisfies ArgsDef;
@@ -30,7 +33,7 @@ export const kill: Command = {
       return 0;
     }
     const given = last(parsed, "signal") ?? (short === undefined ? undefined : { value: short.slice(1), words: short });
-    const asked = given === undefined ? undefined : signalNumber(given.value, given.words);
+    const asked = given === undefined ? undefined : given.value === "0" ? 0 : signalNumber(given.value, given.words);
     const [name, stray] = parsed.operands;
     if (name === undefined || stray !== undefined)
       throw new UsageError(name === undefined ? "NAME is missing" : `unexpected ${stray}`, {

@@ -19,6 +19,8 @@ const OPTIONS = {
   help: { type: "boolean", description: "show this" },
 } as const satisfies ArgsDef;
 
+const HINT = "an archive of hutch save, docker save or another tool's OCI layout, that you may read";
+
 export const load: Command = {
   main: async (argv) => {
     const parsed = parseMixed(OPTIONS, argv);
@@ -35,7 +37,8 @@ export const load: Command = {
     const wanted = last(parsed, "platform");
     const platform = wanted === undefined ? undefined : parsePlatform(wanted.value);
     const { store, uid } = imageContext();
-    const archive = input === undefined ? streamDescriptor(0) : streamFile(input.value);
+    const archive =
+      input === undefined ? streamDescriptor(0) : streamFile(input.value, { from: input.words, hint: HINT });
     const where = input?.value ?? "standard input";
     const loaded = await (async () => {
       using progress = showProgress("hutch load");

@@ -2,6 +2,7 @@
 
 import { EXIT, HutchError, SystemError, UsageError } from "../errors.ts";
 import { asSystemError } from "../libc/call.ts";
+import { keepChildren } from "../libc/children.ts";
 import { COMMANDS, type Entry } from "./commands.ts";
 import { nearest } from "./options.ts";
 import { print, reportError } from "./report.ts";
@@ -25,6 +26,7 @@ export async function main(): Promise<number> {
       throw new HutchError("this build lacks the flags that keep foreign code out", {
         hint: "build it with npm run build",
       });
+    keepChildren();
     if (word === undefined || word === "help" || word === "--help" || word === "-h") {
       const about = word === "help" ? rest[0] : undefined;
       if (about !== undefined) return await (await commandOf(about).load()).main(["--help"], { ...self, label });

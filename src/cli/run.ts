@@ -2,6 +2,7 @@
 
 import type { ArgsDef } from "citty";
 import { DEFAULT_PATH } from "../defaults.ts";
+import { UsageError } from "../errors.ts";
 import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
 import type { Rename } from "../launch/afterwards.ts";
@@ -142,6 +143,12 @@ export const showPlan: Command = {
     if (await help("hutch plan", "Show what run would do, step by step", argv, PLAN_OPTIONS)) return 0;
     const request = parseRun(argv, PLAN_OPTIONS, "hutch plan");
     const format = oneOf(request.parsed, "format", ["text", "json"], "text");
+    const ending = last(request.parsed, "json");
+    if (ending !== undefined)
+      throw new UsageError("--json is how a run has ended, and nothing is run", {
+        from: ending.words,
+        hint: "the plan as JSON is hutch plan --format json",
+      });
     const { formatPlan, planToJson } = await import("../explain.ts");
     const { spec } = await runSpec(request);
     const host = factsFor(spec);

@@ -9,6 +9,7 @@ import { SystemError } from "../errors.ts";
 import { Assembler } from "../launch/assembler.ts";
 import { encode, FAILURE, operationName, type Program, RECORD, RECORD_WORDS, recordAt } from "../launch/program.ts";
 import { ARCH, call, rawCall, systemError } from "../libc/call.ts";
+import { keepChildren } from "../libc/children.ts";
 import * as c from "../libc/constants.ts";
 import { errnoNumber, errnoText } from "../libc/errno.ts";
 import { closeDescriptor, executableMemory, isErrno, writeAll } from "../libc/files.ts";
@@ -41,6 +42,7 @@ export interface Executor {
 const PATIENCE_MS = 10_000;
 
 async function spawn(path: string, argv0: string, inherit: readonly number[]): Promise<Ended> {
+  keepChildren();
   const child = Bun.spawn([path], {
     argv0,
     stdio: ["ignore", "pipe", "ignore", ...inherit],

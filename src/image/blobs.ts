@@ -2,7 +2,7 @@
 
 import { HutchError } from "../errors.ts";
 import { rawCall, systemError } from "../libc/call.ts";
-import { AT_FDCWD, closeFile, O, openAt, statAt } from "../libc/file.ts";
+import { AT_FDCWD, closeFile, O, statAt } from "../libc/file.ts";
 import { type Digest, digestOf, splitDigest } from "./digest.ts";
 import { JSON_LIMIT } from "./json.ts";
 import { readFileBounded, type Store, writeFileAtomic } from "./store.ts";
@@ -46,22 +46,30 @@ export function readBlob(store: Store, descriptor: { readonly digest: Digest; re
 
 const PIECE = 1024 * 1024;
 
+/** Which of the user's words named a file, and what to do when it cannot be had. */
+type Asked = { readonly from?: string; readonly hint?: string };
+
 /** The bytes of an open file or pipe from where it stands, in pieces of up to a mebibyte. It is not closed. @throws SystemError */
-export async function* streamDescriptor(fd: number, what = "standard input"): AsyncGenerator<Uint8Array> {
+export async function* streamDescriptor(
+  fd: number,
+  what = "standard input",
+  asked: Asked = {},
+): AsyncGenerator<Uint8Array> {
   for (;;) {
     const buffer = new Uint8Array(PIECE); // its own memory: zlib may still hold the last one
     const count = rawCall("read", fd, buffer, PIECE);
-    if (count < 0) throw systemError(`read ${what}`, -count);
+    if (count < 0) throw systemError(`read ${what}`, -count, asked);
     if (count === 0) return;
     yield buffer.subarray(0, count);
   }
 }
 
 /** The bytes of a file. @throws SystemError */
-export async function* streamFile(path: string): AsyncGenerator<Uint8Array> {
-  const fd = openAt(AT_FDCWD, path, O.RDONLY);
+export async function* streamFile(path: string, asked: Asked = {}): AsyncGenerator<Uint8Array> {
+  const fd = rawCall("openat", AT_FDCWD, path, O.RDONLY | O.CLOEXEC, 0);
+  if (fd < 0) throw systemError(`open ${path}`, -fd, asked);
   try {
-    yield* streamDescriptor(fd, path);
+    yield* streamDescriptor(fd, path, asked);
   } finally {
     closeFile(fd);
   }

@@ -3,6 +3,7 @@
 import { HutchError } from "../errors.ts";
 import { call, rawCall, systemError } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openBeneath, readAll, S_IF, statAt } from "../libc/file.ts";
+import { isErrno } from "../libc/files.ts";
 import { verifyBytes } from "./blobs.ts";
 import { type Digest, splitDigest } from "./digest.ts";
 import { JSON_LIMIT, optionalString, parseJsonObject } from "./json.ts";
@@ -20,13 +21,17 @@ export type FileTree = {
   readonly adopt?: (digest: Digest) => Promise<string | undefined>;
 };
 
+/** Nothing of that name, a link or mount in the way, a socket. Any other error says nothing about what is there. */
+const ABSENT = ["ENOENT", "ENOTDIR", "ELOOP", "EXDEV", "ENXIO", "ENAMETOOLONG"];
+
 /** The files of a directory; links in it are not followed, FIFOs and devices are not opened for good. */
 export function openDirectoryTree(path: string): FileTree & Disposable {
   const root = rawCall("openat", AT_FDCWD, path, O.PATH | O.DIRECTORY | O.CLOEXEC, 0);
   if (root < 0) throw systemError(`open ${path}`, -root, { hint: "oci: wants the directory of an OCI layout" });
   const open = (name: string): number | undefined => {
     const fd = openBeneath(root, name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
-    if (fd < 0) return undefined;
+    if (ABSENT.some((error) => isErrno(fd, error))) return undefined;
+    if (fd < 0) throw systemError(`open ${path}/${name}`, -fd);
     if (statAt(fd, "")?.type === S_IF.REG) return fd;
     closeFile(fd);
     return undefined;

@@ -39,11 +39,15 @@ function explainReport(bytes: Uint8Array, context: Stored): HutchError {
   const operation = context.operations[record];
   if (operation === undefined) return new HutchError("the launcher failed before its first step");
   const mark = context.marks.findLast(([first]) => first <= record)?.[1] ?? -1;
-  return explainFailure(context.steps[mark], operationName(operation, context.arch), errno);
+  const root = context.steps.find(({ op }) => op === "attach-root")?.why;
+  return explainFailure(context.steps[mark], operationName(operation, context.arch), errno, root);
 }
 
-/** One failed call of one step (undefined: the launcher's own) as an error. */
-export function explainFailure(step: Step | undefined, call: string, errno: number): HutchError {
+/**
+ * One failed call of one step (undefined: the launcher's own) as an error.
+ * @param root the user's words for the root: they have asked for what every root gets and this one has no place for
+ */
+export function explainFailure(step: Step | undefined, call: string, errno: number, root?: string): HutchError {
   const { name, meaning } = errnoText(errno);
   if (step === undefined) return new SystemError(`${call} (launcher)`, errno, name, meaning, {});
   if (step.op === "exec") return explainExec(step, errno);
@@ -58,7 +62,7 @@ export function explainFailure(step: Step | undefined, call: string, errno: numb
   }
   return new SystemError(`${what}: ${call}`, errno, name, meaning, {
     step: what,
-    from: step.why,
+    from: step.op === "attach" && step.why === "default" && name === "ENOENT" ? (root ?? step.why) : step.why,
     ...(hint === undefined ? {} : { hint }),
   });
 }

@@ -157,6 +157,11 @@ export function hintFor(step: Step, call: string, errno: string): string | undef
   if (errno === "ENOSYS" && ["open_tree", "move_mount", "mount_setattr", "openat2", "close_range"].includes(call)) {
     return "hutch needs Linux 5.12 or newer";
   }
+  if (errno === "EMFILE" && step.op !== "chdir")
+    return "what a sandbox is made of is open meanwhile: raise the limit of open files (ulimit -n)";
+  // What every root gets, and a bound one must have.
+  if (errno === "ENOENT" && step.op === "attach" && step.make === undefined && step.why === "default")
+    return "the root lacks this directory: make it there (mkdir), or leave --read-only or --writable out, and hutch makes it for this run alone";
   if (errno === "ENOSPC" && step.op !== "clone" && step.op !== "hold-ids")
     return "out of memory for a tmpfs, or too many mounts (fs.mount-max)";
   return HINTS.find(

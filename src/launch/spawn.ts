@@ -5,6 +5,7 @@
 
 import { HutchError } from "../errors.ts";
 import { ARCH, call, rawCall } from "../libc/call.ts";
+import { keepChildren } from "../libc/children.ts";
 import * as c from "../libc/constants.ts";
 import { executableMemory, readAll, writeAll } from "../libc/files.ts";
 import type { Plan } from "../step.ts";
@@ -55,6 +56,7 @@ export function spawn(plan: Plan, { stdin, stdout, stderr, more = [] }: Stdio): 
     const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes, parent, account: true });
     writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
     writeAll(imageFd, encode(assembled.program));
+    keepChildren();
     const bun = (output: Output) => (output === "null" ? "ignore" : output);
     const stdio: (number | "ignore")[] = [reportFd];
     for (const [number, descriptor] of more) {

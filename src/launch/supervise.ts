@@ -165,10 +165,8 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
   return { program: asm.finish(), marks };
 }
 
-/**
- * First of all: no signal disturbs the set-up, and dispositions are the default again: two that Bun changed, and SIGCHLD,
- * whose being ignored by a caller outlives execve(2) and leaves nobody to be waited for (wait(2), NOTES).
- */
+// First of all: no signal disturbs the set-up, and dispositions are the default again: two that Bun changed, and SIGCHLD,
+// whose being ignored by a caller outlives execve(2) and leaves nobody to be waited for (wait(2), NOTES).
 function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
   if (parent !== undefined) {

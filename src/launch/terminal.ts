@@ -131,6 +131,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
   const parent = asm.cell();
   const ending = { read: asm.cell(), write: asm.cell() };
   const alive = { read: asm.cell(), write: asm.cell() };
+  const isRaw = { read: asm.cell(), write: asm.cell() };
   const pids = { input: asm.cell(), output: asm.cell(), restorer: asm.cell() };
   const [savedPlace, rawPlace] = [asm.data(saved), asm.data(raw)];
   const size = asm.cell();
@@ -139,6 +140,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
 
   makePipe(asm, ending.read, ending.write);
   makePipe(asm, alive.read, alive.write);
+  makePipe(asm, isRaw.read, isRaw.write);
   asm.call("getpid", [], { result: parent });
   asm.set(stdout, 1);
 
@@ -170,10 +172,12 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
     copy(asm, tty, outer, undefined);
   });
   fork(asm, pids.output, () => {
-    becomeCopier([outer, stdout, ending.read], c.SIGNALS.SIGTTOU);
+    becomeCopier([outer, stdout, ending.read, isRaw.read], c.SIGNALS.SIGTTOU);
+    // Until the caller's terminal is raw it would make two line ends of one.
+    asm.call("read", [content(isRaw.read), asm.cell(), 1]);
     copy(asm, outer, stdout, ending.read);
   });
-  for (const cell of [ending.read, alive.read]) asm.call("close", [content(cell)]);
+  for (const cell of [ending.read, alive.read, isRaw.read]) asm.call("close", [content(cell)]);
 
   const resize = () => {
     const unknown = asm.label();
@@ -195,9 +199,12 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
   };
 
   return {
-    keep: [tty, outer, inner, ending.write, alive.write],
+    keep: [tty, outer, inner, ending.write, alive.write, isRaw.write],
 
-    start: makeRaw,
+    start: () => {
+      makeRaw();
+      asm.call("close", [content(isRaw.write)], { onError: "ignore" });
+    },
 
     onSignal: (signal, self, loop) => {
       const [resized, stop, resumed, on] = [asm.label(), asm.label(), asm.label(), asm.label()];

@@ -109,7 +109,8 @@ export function call(
 /** A SystemError for a call described in words. */
 export function systemError(what: string, errno: number, detail: { from?: string; hint?: string } = {}): SystemError {
   const { name, meaning } = errnoText(errno);
-  return new SystemError(what, errno, name, meaning, detail);
+  const many = name === "EMFILE" ? { hint: "raise the limit of open files (ulimit -n)" } : {};
+  return new SystemError(what, errno, name, meaning, { ...many, ...detail });
 }
 
 /**

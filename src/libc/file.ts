@@ -207,7 +207,9 @@ export function setXattr(directory: number, name: string, attribute: string, val
 /** Names in a directory (open for reading), without "." and "..". @throws SystemError */
 export function listNames(directory: number): string[] {
   call("lseek", directory, 0, 0);
-  return openDirectoryNames(directory);
+  const names = openDirectoryNames(directory, `descriptor ${directory}`);
+  if (typeof names === "number") throw systemError(`getdents64 of descriptor ${directory}`, -names);
+  return names;
 }
 
 /**

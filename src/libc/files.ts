@@ -27,6 +27,7 @@ export interface FileStatus {
 }
 
 const STATX_BASIC_STATS = 0x7ff;
+const ENOENT = 2;
 
 /** Errors of the machine, not of what was looked for. */
 const TROUBLE = ["EIO", "ENOMEM", "ENFILE", "EMFILE"] as const;
@@ -52,11 +53,16 @@ export function pathStatus(path: string): FileStatus | number {
   return result < 0 ? result : parseStatx(buffer);
 }
 
-/** Only whether a path leads to a directory, and whose it is; else as {@link pathStatus}. */
+/**
+ * Only whether a path leads to a directory, and whose it is; else as {@link pathStatus}. What a link of /proc leads to and
+ * has no name any more, such as a removed working directory, is absent: it cannot be mounted (move_mount(2), ENOENT).
+ */
 export function pathOwner(path: string): { readonly directory: boolean; readonly uid: number } | number {
   const buffer = new Uint8Array(256);
   const result = search("statx", c.AT_FDCWD, path, 0, STATX_BASIC_STATS, buffer);
   if (result < 0) return result;
+  // Only there: file systems in user space may have no count of links at all.
+  if (path.startsWith("/proc/") && buffer.subarray(16, 20).every((byte) => byte === 0)) return -ENOENT;
   const mode = (buffer[28] ?? 0) + 256 * (buffer[29] ?? 0);
   const uid = uint64(buffer, 20) % 2 ** 32;
   return { directory: (mode & c.S_IFMT) === c.S_IFDIR, uid };
@@ -67,6 +73,15 @@ export function descriptorStatus(fd: number): FileStatus {
   const buffer = new Uint8Array(256);
   call("statx", fd, "", c.AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
   return parseStatx(buffer);
+}
+
+const PROC_SUPER_MAGIC = 0x9fa0;
+
+/** Whether an open file is one of a procfs (statfs(2)). @throws SystemError */
+export function isOnProc(fd: number): boolean {
+  const status = new BigUint64Array(16); // struct statfs: f_type first
+  call("fstatfs", fd, status);
+  return Number(status[0]) === PROC_SUPER_MAGIC;
 }
 
 // struct statx (statx(2)) is the same on every architecture.
@@ -240,24 +255,29 @@ export function linkTarget(path: string, buffer: Uint8Array = new Uint8Array(409
   return length < 0 ? length : decodeBytes(buffer.subarray(0, length));
 }
 
-/** Names in a directory, without `.` and `..`, in the directory's order; minus the error number when it cannot be read. */
+/**
+ * Names in a directory, without `.` and `..`, in the directory's order; minus the error number when it cannot be read.
+ * @throws SystemError as all searches here
+ */
 export function directoryNames(path: string): string[] | number {
   const fd = search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC | c.openFlags[ARCH].O_DIRECTORY, 0);
   if (fd < 0) return fd;
   try {
-    return openDirectoryNames(fd);
+    return openDirectoryNames(fd, path);
   } finally {
     closeDescriptor(fd);
   }
 }
 
-/** The same of a directory that is open for reading, from where it has been read to. @throws SystemError */
-export function openDirectoryNames(fd: number): string[] {
+/** The same of a directory that is open for reading, from where it has been read to; `path` is for errors alone. */
+export function openDirectoryNames(fd: number, path: string): string[] | number {
   const names: string[] = [];
   const buffer = new Uint8Array(32768);
   const view = new DataView(buffer.buffer);
   for (;;) {
-    const length = call("getdents64", fd, buffer, buffer.length);
+    const length = rawCall("getdents64", fd, buffer, buffer.length);
+    if (TROUBLE.some((error) => isErrno(length, error))) throw systemError(`getdents64 ${path}`, -length);
+    if (length < 0) return length;
     if (length === 0) return names;
     // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name.
     for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {

@@ -14,6 +14,7 @@ import {
   descriptorStatus,
   type FileStatus,
   isErrno,
+  isOnProc,
   openDirectoryNames,
   pathStatus,
   writeAll,
@@ -71,8 +72,10 @@ export function openTree(output: string, force: boolean): TreeWriter {
   }
   const root = rawCall("openat", c.AT_FDCWD, output, c.O_RDONLY | DIRECTORY);
   if (root < 0) throw systemError(`open ${output}`, -root);
-  if (!force && openDirectoryNames(root).length > 0) {
+  const present = force ? [] : openDirectoryNames(root, output);
+  if (typeof present === "number" || present.length > 0) {
     closeDescriptor(root);
+    if (typeof present === "number") throw systemError(`read ${output}`, -present);
     throw new HutchError(`${output} is not empty`, {
       hint: "name a new directory, or --force to write into it and replace files of the same names",
     });
@@ -191,22 +194,31 @@ function treeWriter(root: number, output: string): TreeWriter {
       if (status.kind === "file") copyFile(file, status, to);
       else if (status.identity === own) throw new HutchError(`${output} lies inside of what is to be copied`);
       else if (within !== undefined && status.device !== within) leave("another file system");
-      else copyDirectory(file, status, from.shown, enter(duplicate(to.directory), to, 0o755), to.shown);
+      else if (isOnProc(file)) leave("the kernel's answers about processes, some without an end");
+      else copyDirectory(file, status, from.shown, to, leave);
     } finally {
       closeDescriptor(file);
     }
   }
 
-  /** Closes `to`. */
-  function copyDirectory(from: number, status: FileStatus, source: string, to: number, target: string): void {
+  function copyDirectory(
+    from: number,
+    status: FileStatus,
+    source: string,
+    to: Place,
+    leave: (why: string) => void,
+  ): void {
+    const names = openDirectoryNames(from, source);
+    if (typeof names === "number") return leave(errnoText(-names).meaning);
+    const made = enter(duplicate(to.directory), to, 0o755);
     try {
-      for (const name of openDirectoryNames(from).toSorted()) {
+      for (const name of names.toSorted()) {
         const inner = { directory: from, name, shown: `${source}/${name}` };
-        copyEntry(inner, { directory: to, name, shown: `${target}/${name}` }, status.device);
+        copyEntry(inner, { directory: made, name, shown: `${to.shown}/${name}` }, status.device);
       }
-      finish(to, status); // last: what is put into a directory changes its time
+      finish(made, status); // last: what is put into a directory changes its time
     } finally {
-      closeDescriptor(to);
+      closeDescriptor(made);
     }
   }
 

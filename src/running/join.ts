@@ -4,7 +4,7 @@ import { HutchError } from "../errors.ts";
 import { NAMESPACE_LINKS } from "../launch/account.ts";
 import { ARCH, call, rawCall, systemError } from "../libc/call.ts";
 import * as c from "../libc/constants.ts";
-import { closeDescriptor, isErrno, readText } from "../libc/files.ts";
+import { closeDescriptor, isErrno, isOnProc, readText } from "../libc/files.ts";
 import { execCandidates } from "../process/process.ts";
 import type { NamespaceName } from "../spec.ts";
 import type { Plan, Step } from "../step.ts";
@@ -108,7 +108,6 @@ function ownInode(path: string): number {
   }
 }
 
-const PROC_SUPER_MAGIC = 0x9fa0;
 const PROC_ROOT_INODE = 1;
 
 /** What stands at /proc must still be a procfs, from its root: a false one has deceived such programs before. */
@@ -122,9 +121,7 @@ function checkProc(directory: number, name: string): void {
   // Without a directory of that name, or with a link: another /proc. Other errors say nothing about it.
   const absent = ["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].some((error) => isErrno(proc, error));
   if (proc < 0 && !absent) throw systemError(`open /proc of ${name}`, -proc);
-  const status = new BigUint64Array(16); // struct statfs: f_type first
-  if (proc >= 0) call("fstatfs", proc, status);
-  const is = proc >= 0 && Number(status[0]) === PROC_SUPER_MAGIC && inodeOf(proc) === PROC_ROOT_INODE;
+  const is = proc >= 0 && isOnProc(proc) && inodeOf(proc) === PROC_ROOT_INODE;
   if (proc >= 0) closeDescriptor(proc);
   if (!is) throw new HutchError(`the /proc of ${name} is no longer what it was`);
 }

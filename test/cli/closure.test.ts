@@ -96,5 +96,7 @@ eachCaller("hutch root", (bench) => {
     expectFailure(await bench.hutch(["root", "--add", "sh", "-o", "/proc/root-of-hutch"]), 125, "/proc/root-of-hutch");
     expectFailure(await bench.hutch(["root", "--add", "sh", "-o", `${output}/x`]), 125, `first: mkdir -p ${output}`);
     expect(existsSync(output)).toBe(false);
+    const proc = await bench.hutch(["root", "--add-path", "/proc", "-o", output]);
+    expectFailure(proc, 125, "/proc cannot be copied: the kernel's answers about processes");
   });
 });

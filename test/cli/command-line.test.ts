@@ -239,6 +239,8 @@ eachCaller("the command line", (bench) => {
     expect(steps.at(-1)).toMatchObject({ op: "exec", by: "program", command: "/no-such-command" });
     expect(steps.every(({ why }) => why !== "")).toBe(true);
     expectFailure(await bench.hutch(["plan", "--format", "xml", ...args]), 125, "xml");
+    const ending = await bench.hutch(["plan", "--json", `${folder}/end`, ...args]);
+    expectFailure(ending, 125, "nothing is run", `(from --json ${folder}/end)`, "hutch plan --format json");
     expectFailure(await bench.hutch(["plan"]), 125, "ROOT is missing", "hint: hutch plan [OPTIONS] ROOT");
     expectFailure(await bench.hutch(["plan", "scratch"]), 125, "COMMAND is missing", "hint: hutch plan [OPTIONS] ROOT");
     expectFailure(await bench.hutch(["plan", "./absent", "true"], { cwd: folder }), 125, "absent");

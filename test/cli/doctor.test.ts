@@ -48,6 +48,14 @@ eachCaller("hutch doctor", (bench) => {
     for (const { status, mend } of Object.values(found)) expect(mend !== undefined).toBe(status === "no");
   });
 
+  test("a caller that ignores SIGCHLD sees the same, and so does selftest", async () => {
+    const ignoring = (...words: readonly string[]) => bench.shell(`exec env --ignore-signal=CHLD "$HUTCH" "$@"`, words);
+    expect(await ignoring("doctor")).toEqual(await bench.hutch(["doctor"]));
+    const tried = await ignoring("selftest", "B15");
+    expect(tried).toMatchObject({ stderr: "", code: 0 });
+    expect(tried.stdout).toContain("held   B15");
+  });
+
   test("text: aligned, and the sum", async () => {
     const { stdout, stderr, code } = await bench.hutch(["doctor"]);
     expect(stderr).toBe("");

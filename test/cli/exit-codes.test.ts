@@ -89,4 +89,13 @@ eachCaller("exit codes", (bench) => {
     const hard = await bench.hutch(["run", "--ulimit", "nofile=9999999999", "scratch", "true"]);
     expectFailure(hard, 125, "NOFILE", "EPERM", "--ulimit nofile=9999999999");
   });
+
+  test("125 with too few open files, wherever that is met, and how to have more", async () => {
+    for (const options of [["scratch"], ["--read-only", "/"], ["--hostname", "x", "--read-only", "/"]]) {
+      for (const limit of ["5", "10", "14"]) {
+        const few = await bench.shell(`ulimit -n ${limit}; exec "$HUTCH" run "$@"`, [...options, "true"]);
+        expectFailure(few, 125, "EMFILE", "hint: ", "raise the limit of open files (ulimit -n)");
+      }
+    }
+  });
 });

@@ -211,6 +211,26 @@ eachCaller("images", (bench) => {
     }
   });
 
+  test("a layout or archive that cannot be read says why, and who asked for it", async () => {
+    const folder = bench.folder({ "lay/blobs/sha256/x": "" });
+    const env = { HUTCH_STORE: `${folder}/store` };
+    const hutch = (...args: string[]) => bench.hutch(args, { env });
+    expectFailure(await hutch("pull", `oci:${folder}/lay`), 125, "no such file", `${folder}/lay/index.json`);
+    await bench.shell(`echo '{}' >"$1/lay/index.json"; echo '{}' >"$1/lay/oci-layout"; chmod 0 "$1"/lay/o*`, [folder]);
+    // Root may read all.
+    const words = bench.caller.root ? "OCI layout of unknown version" : `open ${folder}/lay/oci-layout: EACCES`;
+    for (const command of ["pull", "run"]) expectFailure(await hutch(command, `oci:${folder}/lay`), 125, words);
+    const gone = await hutch("load", "-i", `${folder}/nope`);
+    expectFailure(
+      gone,
+      125,
+      `open ${folder}/nope: ENOENT`,
+      `(from -i ${folder}/nope)`,
+      "hint: an archive of hutch save",
+    );
+    expectFailure(await hutch("load", "-i", folder), 125, `read ${folder}: EISDIR`, `(from -i ${folder})`);
+  });
+
   test("the words that pulled a layout, and the id in the list, inspect, save, run and remove it", async () => {
     const folder = bench.folder();
     writeLayout(`${folder}/lay`, image, "box");

@@ -71,6 +71,21 @@ eachCaller("mounts", (bench) => {
     expectSuccess(await inScratch(["--mount", `type=bind,src=${data}/a:b,dst=/c:d,ro`], "cat /c:d"), "colon");
   });
 
+  test("a working directory that has been removed", async () => {
+    const inRemoved = (...words: readonly string[]) =>
+      bench.shell(`mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$HUTCH" run "$@"`, [
+        `${bench.folder()}/gone`,
+        ...words,
+      ]);
+    const gone = "the working directory has been removed";
+    expectFailure(await inRemoved("-v", ".:/x", "scratch", "/x"), 125, gone, "(from -v .:/x)");
+    expectFailure(await inRemoved("--read-only", "-v", ".:/x", "/", "true"), 125, gone, "(from -v .:/x)");
+    expectFailure(await inRemoved("-v", "./a:/x", "scratch", "/x"), 125, "a does not exist", "(from -v ./a:/x)");
+    expectFailure(await inRemoved(".", "true"), 125, gone, "(from .)");
+    expectFailure(await inRemoved("--read-only", ".", "true"), 125, gone, "(from --read-only .)");
+    expectSuccess(await inRemoved(...BUSYBOX, "scratch", "busybox", "pwd"), "/\n");
+  });
+
   test("later mounts lie over earlier ones, and into them", async () => {
     const [first, second] = [bench.folder({ "sub/in": "", name: "first" }), bench.folder({ name: "second" })];
     expectSuccess(await inScratch(["-v", `${first}:/d:ro`, "-v", `${second}:/d:ro`], "cat /d/name"), "second");
@@ -121,6 +136,20 @@ eachCaller("mounts", (bench) => {
       const result = await bench.hutch(["run", "-v", `/tmp:/${name}/x`, root, "true"]);
       expectFailure(result, 125, `/${name}/x`, `-v /tmp:/${name}/x`);
     }
+  });
+
+  test("the sandbox's own /proc stays as it is, but for files that lxcfs and its like replace", async () => {
+    const data = bench.folder({ file: "ours\n" });
+    for (const options of [
+      ["-v", `${data}:/proc`],
+      ["-v", `${data}:/proc/sys:ro`],
+      ["--mount", `type=bind,src=${data}/file,dst=/proc/version`],
+      ["--tmpfs", "/proc/irq"],
+    ]) {
+      const refused = await inScratch(options, "true");
+      expectFailure(refused, 125, "is in the sandbox's own /proc", `(from ${options.join(" ")})`, "hint: mount it");
+    }
+    expectSuccess(await inScratch(["-v", `${data}/file:/proc/cpuinfo:ro`], "cat /proc/cpuinfo"), "ours\n");
   });
 
   test("a tmpfs has the size, mode and number of files that were asked for", async () => {

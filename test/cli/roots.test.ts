@@ -166,6 +166,22 @@ eachCaller("roots", (bench) => {
     expect(readFileSync(`${root}/etc/file`, "utf8")).toBe("new\n");
   });
 
+  test("a bound root without /proc or /dev: who asked for it, and what to do", async () => {
+    const root = bench.folder({ "bin/x": "" });
+    const options = bench.caller.root ? ["--read-only"] : ["--read-only", "--writable"]; // root's must belong to the sandbox
+    const refused = async (missing: string) => {
+      for (const option of options) {
+        const result = await bench.hutch(["run", option, root, "/bin/x"]);
+        const hint = `the root lacks this directory: make it there (mkdir), or leave --read-only or --writable out`;
+        expectFailure(result, 125, ` → ${missing} `, "ENOENT", `(from ${option} ${root}); hint: ${hint}`);
+      }
+    };
+    await refused("/proc");
+    await bench.shell(`mkdir ${root}/proc`);
+    await refused("/dev");
+    expectSuccess(await bench.hutch(["run", ...BUSYBOX, root, "/bin/busybox", "true"]), "");
+  });
+
   test("owners: the caller's files are root's inside", async () => {
     const root = bench.folder({ "etc/file": "x" });
     expectSuccess(await busybox([], root, "stat -c '%u:%g %U' /etc/file /etc"), /^0:0 .*\n0:0 .*\n$/);

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { rawCall } from "../../src/libc/call.ts";
 import { P_PID, WEXITED, WNOHANG } from "../../src/libc/constants.ts";
 import { descendants, stateOf, until } from "./host-processes.ts";
@@ -150,10 +150,13 @@ eachCaller("running sandboxes", (bench) => {
     }
     expectFailure(await hutch("kill", "-NOTHING", "box"), 125, 'unknown signal "NOTHING" (from -NOTHING)');
     const third = await start("box", "echo ready; exec busybox sleep 1000");
+    for (const none of [["-s", "0"], ["-0"]])
+      expect(await hutch("kill", ...none, "box")).toMatchObject({ stdout: "", stderr: "", code: 0 });
     await hutch("kill", "-s", "KILL", "box");
     expect((await third.ended).signal).toBe("SIGKILL");
     await until("the name is gone", async () => readdirSync(list).length === 0);
     expectFailure(await hutch("kill", "box"), 125, "there is no sandbox box");
+    expectFailure(await hutch("kill", "-s", "0", "box"), 125, "there is no sandbox box");
     expectFailure(await hutch("kill", "--signal", "NOTHING", "box"), 125, "unknown signal");
   });
 
@@ -203,11 +206,16 @@ eachCaller("running sandboxes", (bench) => {
       "ENOTDIR",
       "XDG_RUNTIME_DIR",
     );
-    // A file system without room: RLIMIT_FSIZE is the same to write(2), but for the error's number.
     const { list, env } = place();
-    const full = await bench.shell(`ulimit -f 0; trap '' XFSZ; "$HUTCH" "$@"`, run, { env });
-    expectFailure(full, 125, `write to ${list}/box: EFBIG`);
-    expect(readdirSync(list)).toEqual([]);
+    const runtime = dirname(list);
+    const unshare = bench.caller.root ? "unshare -m" : "unshare -rm";
+    const full = await bench.shell(
+      `${unshare} sh -c 'mount -t tmpfs -o size=4k,mode=700 none "$0" && { "$HUTCH" "$@"; echo $? $(ls "$0/hutch"); }' "$@"`,
+      [runtime, ...run],
+      { env },
+    );
+    expect(full.stderr).toContain(`write to ${list}/box: ENOSPC`);
+    expect(full.stdout).toBe("125\n");
   });
 
   test("a list that others can read is refused", async () => {

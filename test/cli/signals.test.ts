@@ -27,11 +27,13 @@ eachCaller("signals", (bench) => {
 
   test.each(["--init", "--no-init", "--json=/dev/null"])("a caller that ignores SIGCHLD, %s", async (word) => {
     const args = ["run", word, ...BUSYBOX, "scratch", "/bin/busybox", "sh", "-c", "echo in; exit 3"];
-    const result = await bench.shell(`trap "" CHLD; exec "$HUTCH" "$@"`, args);
+    // By env(1): dash takes the signal back, so that its `trap "" CHLD` reaches no program.
+    const ignoring = (words: readonly string[]) => bench.shell(`exec env --ignore-signal=CHLD "$HUTCH" "$@"`, words);
+    const result = await ignoring(args);
     expect(result).toMatchObject({ stdout: "in\n", stderr: "", code: 3 });
     // By the short way too, whose launcher was linked when hutch was built.
     const short = ["run", "--read-only", "/", "sh", "-c", "exit 4"];
-    expect(await bench.shell(`trap "" CHLD; exec "$HUTCH" "$@"`, short)).toMatchObject({ stderr: "", code: 4 });
+    expect(await ignoring(short)).toMatchObject({ stderr: "", code: 4 });
   });
 
   test.each(["--init", "--no-init"])("each one exactly once, %s", async (init) => {

@@ -22,7 +22,7 @@ const plans: readonly Plan[] = Object.values(SPECS).flatMap((spec) => [
   plan({ ...spec, idMap: "range" }, HOSTS.ranges),
 ]);
 
-/** One step of each kind, with the names of the calls that it is written as. */
+/** One step of each kind and origin, with the names of the calls that it is written as. */
 function callsOfSteps(): ReadonlyMap<string, { step: Step; calls: ReadonlySet<string> }> {
   const found = new Map<string, { step: Step; calls: Set<string> }>();
   for (const made of plans) {
@@ -31,9 +31,10 @@ function callsOfSteps(): ReadonlyMap<string, { step: Step; calls: ReadonlySet<st
       const step = made.steps[marks.findLast(([first]) => first <= record)?.[1] ?? -1];
       if (step === undefined) continue;
       const name = p.operationName(program.words[record * p.RECORD_WORDS] ?? 0, "x64");
-      const entry = found.get(step.op) ?? { step, calls: new Set<string>() };
+      const kind = `${step.op} by ${step.why}${"make" in step && step.make !== undefined ? ", made" : ""}`;
+      const entry = found.get(kind) ?? { step, calls: new Set<string>() };
       entry.calls.add(name);
-      found.set(step.op, entry);
+      found.set(kind, entry);
     }
   }
   return found;

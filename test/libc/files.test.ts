@@ -166,3 +166,11 @@ test("a terminal is one, a file and a closed descriptor are none", () => {
   call("close", fd);
   expect(files.isTerminal(rawCall("close", -1))).toBe(false);
 });
+
+test("names of a directory that can be opened and not be read are an error's number", () => {
+  fs.mkdirSync(at("removed"));
+  const fd = call("openat", c.AT_FDCWD, at("removed"), c.O_RDONLY | c.O_CLOEXEC);
+  fs.rmdirSync(at("removed"));
+  expect(files.directoryNames(`/proc/self/fd/${fd}`)).toBe(-2);
+  files.closeDescriptor(fd);
+});

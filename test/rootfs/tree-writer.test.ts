@@ -78,6 +78,12 @@ describe("copies", () => {
     expect(readFileSync(join(output, "version"), "utf8")).toBe(readFileSync("/proc/version", "utf8"));
   });
 
+  test("no directory of /proc: some of its files have no end", () => {
+    for (const path of ["/proc", "/proc/self/task"])
+      expect(() => copy(path)).toThrow(`${path} cannot be copied: the kernel's answers about processes`);
+    expect(readdirSync(output)).toEqual([]);
+  });
+
   test("names that are not UTF-8", () => {
     const name = Buffer.from([0x61, 0xff, 0x62]);
     writeFileSync(Buffer.concat([Buffer.from(`${source}/`), name]), "x");

@@ -104,15 +104,30 @@ function tree(path: string): readonly string[] {
 
 const mounts = (): string => readFileSync("/proc/self/mountinfo", "utf8");
 
-/** Pids of our children, adopted ones included, that are no zombies; zombies are waited for. */
-function living(): readonly number[] {
+/**
+ * Pids of our children, adopted ones included, that are no zombies; zombies are waited for, and `ended` gets the names of
+ * those that we have adopted: whoever ended before them should have done it.
+ */
+function living(ended: string[] = []): readonly number[] {
   const threads = readdirSync("/proc/self/task");
   const pids = threads.flatMap(
     (thread) => readFileSync(`/proc/self/task/${thread}/children`, "utf8").match(/\d+/g) ?? [],
   );
   return pids.map(Number).filter((pid) => {
-    return rawCall("waitid", c.P_PID, pid, null, c.WEXITED | c.WNOHANG, null) === 0 && alive(pid);
+    const name = nameOf(pid);
+    const info = new Int32Array(32); // siginfo_t, whose fourth word is 0 when it has not ended
+    const waited = rawCall("waitid", c.P_PID, pid, info, c.WEXITED | c.WNOHANG, null);
+    if (waited === 0 && info[3] !== 0) ended.push(name);
+    return waited === 0 && alive(pid);
   });
+}
+
+function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "latin1").trim();
+  } catch {
+    return "";
+  }
 }
 
 function alive(pid: number): boolean {
@@ -123,9 +138,9 @@ function alive(pid: number): boolean {
   }
 }
 
-async function nobodyLeft(known: readonly number[]): Promise<boolean> {
+async function nobodyLeft(known: readonly number[], ended: string[]): Promise<boolean> {
   for (let times = 0; times < 400; times++) {
-    if (living().every((pid) => known.includes(pid))) return true;
+    if (living(ended).every((pid) => known.includes(pid))) return true;
     await Bun.sleep(times < 100 ? 5 : 30);
   }
   return false;
@@ -246,7 +261,10 @@ function ownNames(): readonly string[] {
 }
 
 /** What was not there before a case's faults. Whoever is about to remove something is waited for. */
-function watch({ folders, fresh, makes }: FaultCase): { readonly left: (seen: Seen) => Promise<string> } {
+function watch({ folders, fresh, makes }: FaultCase): {
+  /** `reaps`: whether hutch has had the chance to wait for its own processes. */
+  readonly left: (seen: Seen, reaps: boolean) => Promise<string>;
+} {
   const known = living();
   const all = () => [...folders.map(tree), ownNames()];
   const before = { mounts: mounts(), trees: all() };
@@ -256,8 +274,10 @@ function watch({ folders, fresh, makes }: FaultCase): { readonly left: (seen: Se
   const less = (some: readonly string[], others: readonly string[] = []) =>
     some.filter((name) => !others.includes(name) && !below(name));
   return {
-    left: async (seen) => {
-      if (!(await nobodyLeft(known))) return " leaves a process";
+    left: async (seen, reaps) => {
+      const ended: string[] = [];
+      if (!(await nobodyLeft(known, ended))) return " leaves a process";
+      if (reaps && ended.length > 0) return ` leaves ${ended.join(" and ")} to be waited for`;
       if (mounts() !== before.mounts) return " leaves a mount";
       const trees = all();
       const more = trees.flatMap((names, index) => less(names, before.trees[index]));
@@ -302,13 +322,13 @@ export async function sweep(
       const verdict = hit ? judge(one, call, error, plain, seen) : undefined;
       counts[!hit ? "missed" : verdict === "as it was" ? "tolerated" : "failed"] += 1;
       rescued(one, seen);
-      const left = await watched.left(seen);
+      const left = await watched.left(seen, !(call.unknowing || call.name.startsWith("execve")));
       if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
       if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
     }
     const seen = await once(one, by, log, `${call.name}:signal=KILL:when=${call.nth}`);
     counts[seen.code === 137 ? "killed" : "missed"] += 1;
-    const left = await watched.left(seen);
+    const left = await watched.left(seen, false);
     if (left !== "") tell("SIGKILL", left);
     if (seen.made !== "" && seen.made !== plain.made) tell("SIGKILL", `makes a part: ${seen.made}`);
   }

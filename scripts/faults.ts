@@ -115,9 +115,9 @@ function living(ended: string[] = []): readonly number[] {
   );
   return pids.map(Number).filter((pid) => {
     const name = nameOf(pid);
-    const info = new Int32Array(32); // siginfo_t, whose fourth word is 0 when it has not ended
+    const info = new Uint8Array(128); // siginfo_t, all zeros when it has not ended
     const waited = rawCall("waitid", c.P_PID, pid, info, c.WEXITED | c.WNOHANG, null);
-    if (waited === 0 && info[3] !== 0) ended.push(name);
+    if (waited === 0 && info.some((byte) => byte !== 0)) ended.push(name);
     return waited === 0 && alive(pid);
   });
 }

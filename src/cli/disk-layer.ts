@@ -104,7 +104,7 @@ export async function makeDiskRoot(
   { kind, parent, owner }: DiskRoot,
   self: Self,
 ): Promise<GuardedDirectory> {
-  const made = makeGuardedDirectory(parent, self);
+  const made = await makeGuardedDirectory(parent, self);
   const { directory } = made;
   try {
     for (const path of [`${directory}/upper`, `${directory}/work`]) {
@@ -158,6 +158,8 @@ async function removeLayer(directory: string): Promise<void> {
     const remove = removeRanged({ uid: rawCall("geteuid") });
     if (remove === undefined || !(error instanceof SystemError) || !["EACCES", "EPERM"].includes(error.code))
       throw error;
-    await remove([directory]); // files of --userns auto
+    await remove([directory]).catch((failed: unknown) => {
+      throw failed instanceof UsageError ? error : failed; // without ranges there are no files of --userns auto
+    });
   }
 }

@@ -33,13 +33,13 @@ export interface GuardedDirectory {
 }
 
 /** A new directory for the caller alone, guarded. @throws HutchError when it cannot be made */
-export function makeGuardedDirectory(parent: string, self: Self): GuardedDirectory {
+export async function makeGuardedDirectory(parent: string, self: Self): Promise<GuardedDirectory> {
   const { paths, remover } = guardPaths([parent], self);
   const [directory = ""] = paths;
   try {
     makeSessionDirectory(directory);
   } catch (error) {
-    endRemover(remover);
+    await removeGuarded([remover], () => removeTree(directory));
     throw error;
   }
   return { directory, remover };

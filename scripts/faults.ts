@@ -105,8 +105,8 @@ function tree(path: string): readonly string[] {
 const mounts = (): string => readFileSync("/proc/self/mountinfo", "utf8");
 
 /**
- * Pids of our children, adopted ones included, that are no zombies; zombies are waited for, and `ended` gets the names of
- * those that we have adopted: whoever ended before them should have done it.
+ * Pids of our children, adopted ones included, that have not ended; those that have are waited for, and `ended` gets their
+ * names: whoever ended before them should have done it.
  */
 function living(ended: string[] = []): readonly number[] {
   const threads = readdirSync("/proc/self/task");
@@ -117,8 +117,9 @@ function living(ended: string[] = []): readonly number[] {
     const name = nameOf(pid);
     const info = new Uint8Array(128); // siginfo_t, all zeros when it has not ended
     const waited = rawCall("waitid", c.P_PID, pid, info, c.WEXITED | c.WNOHANG, null);
-    if (waited === 0 && info.some((byte) => byte !== 0)) ended.push(name);
-    return waited === 0 && alive(pid);
+    if (waited < 0 || info.every((byte) => byte === 0)) return waited === 0; // a zombie, too, whose threads still end
+    ended.push(name);
+    return false;
   });
 }
 
@@ -130,12 +131,12 @@ function nameOf(pid: number): string {
   }
 }
 
-function alive(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
-  } catch {
-    return false; // waited for
-  }
+/**
+ * Whether hutch can wait for its own processes when this call fails: it knows by its command line which they are, has
+ * become itself again, and Bun, without a descriptor of a process that it has started, has not forgotten that.
+ */
+function reaps({ unknowing, name }: Call): boolean {
+  return !unknowing && !name.startsWith("execve") && name !== "pidfd_open";
 }
 
 async function nobodyLeft(known: readonly number[], ended: string[]): Promise<boolean> {
@@ -262,8 +263,8 @@ function ownNames(): readonly string[] {
 
 /** What was not there before a case's faults. Whoever is about to remove something is waited for. */
 function watch({ folders, fresh, makes }: FaultCase): {
-  /** `reaps`: whether hutch has had the chance to wait for its own processes. */
-  readonly left: (seen: Seen, reaps: boolean) => Promise<string>;
+  /** `waits`: whether hutch has had the chance to wait for its own processes. */
+  readonly left: (seen: Seen, waits: boolean) => Promise<string>;
 } {
   const known = living();
   const all = () => [...folders.map(tree), ownNames()];
@@ -274,10 +275,10 @@ function watch({ folders, fresh, makes }: FaultCase): {
   const less = (some: readonly string[], others: readonly string[] = []) =>
     some.filter((name) => !others.includes(name) && !below(name));
   return {
-    left: async (seen, reaps) => {
+    left: async (seen, waits) => {
       const ended: string[] = [];
       if (!(await nobodyLeft(known, ended))) return " leaves a process";
-      if (reaps && ended.length > 0) return ` leaves ${ended.join(" and ")} to be waited for`;
+      if (waits && ended.length > 0) return ` leaves ${ended.join(" and ")} to be waited for`;
       if (mounts() !== before.mounts) return " leaves a mount";
       const trees = all();
       const more = trees.flatMap((names, index) => less(names, before.trees[index]));
@@ -322,7 +323,7 @@ export async function sweep(
       const verdict = hit ? judge(one, call, error, plain, seen) : undefined;
       counts[!hit ? "missed" : verdict === "as it was" ? "tolerated" : "failed"] += 1;
       rescued(one, seen);
-      const left = await watched.left(seen, !(call.unknowing || call.name.startsWith("execve")));
+      const left = await watched.left(seen, reaps(call));
       if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
       if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
     }

@@ -104,28 +104,44 @@ function tree(path: string): readonly string[] {
 
 const mounts = (): string => readFileSync("/proc/self/mountinfo", "utf8");
 
-/** Pids of our children, adopted ones included, that are no zombies; zombies are waited for. */
-function living(): readonly number[] {
+/**
+ * Pids of our children, adopted ones included, that have not ended; those that have are waited for, and `ended` gets their
+ * names: whoever ended before them should have done it.
+ */
+function living(ended: string[] = []): readonly number[] {
   const threads = readdirSync("/proc/self/task");
   const pids = threads.flatMap(
     (thread) => readFileSync(`/proc/self/task/${thread}/children`, "utf8").match(/\d+/g) ?? [],
   );
   return pids.map(Number).filter((pid) => {
-    return rawCall("waitid", c.P_PID, pid, null, c.WEXITED | c.WNOHANG, null) === 0 && alive(pid);
+    const name = nameOf(pid);
+    const info = new Uint8Array(128); // siginfo_t, all zeros when it has not ended
+    const waited = rawCall("waitid", c.P_PID, pid, info, c.WEXITED | c.WNOHANG, null);
+    if (waited < 0 || info.every((byte) => byte === 0)) return waited === 0; // a zombie, too, whose threads still end
+    ended.push(name);
+    return false;
   });
 }
 
-function alive(pid: number): boolean {
+function nameOf(pid: number): string {
   try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+    return readFileSync(`/proc/${pid}/comm`, "latin1").trim();
   } catch {
-    return false; // waited for
+    return "";
   }
 }
 
-async function nobodyLeft(known: readonly number[]): Promise<boolean> {
+/**
+ * Whether hutch can wait for its own processes when this call fails: it knows by its command line which they are, has
+ * become itself again, and Bun, without a descriptor of a process that it has started, has not forgotten that.
+ */
+function reaps({ unknowing, name }: Call): boolean {
+  return !unknowing && !name.startsWith("execve") && name !== "pidfd_open";
+}
+
+async function nobodyLeft(known: readonly number[], ended: string[]): Promise<boolean> {
   for (let times = 0; times < 400; times++) {
-    if (living().every((pid) => known.includes(pid))) return true;
+    if (living(ended).every((pid) => known.includes(pid))) return true;
     await Bun.sleep(times < 100 ? 5 : 30);
   }
   return false;
@@ -246,7 +262,10 @@ function ownNames(): readonly string[] {
 }
 
 /** What was not there before a case's faults. Whoever is about to remove something is waited for. */
-function watch({ folders, fresh, makes }: FaultCase): { readonly left: (seen: Seen) => Promise<string> } {
+function watch({ folders, fresh, makes }: FaultCase): {
+  /** `waits`: whether hutch has had the chance to wait for its own processes. */
+  readonly left: (seen: Seen, waits: boolean) => Promise<string>;
+} {
   const known = living();
   const all = () => [...folders.map(tree), ownNames()];
   const before = { mounts: mounts(), trees: all() };
@@ -256,8 +275,10 @@ function watch({ folders, fresh, makes }: FaultCase): { readonly left: (seen: Se
   const less = (some: readonly string[], others: readonly string[] = []) =>
     some.filter((name) => !others.includes(name) && !below(name));
   return {
-    left: async (seen) => {
-      if (!(await nobodyLeft(known))) return " leaves a process";
+    left: async (seen, waits) => {
+      const ended: string[] = [];
+      if (!(await nobodyLeft(known, ended))) return " leaves a process";
+      if (waits && ended.length > 0) return ` leaves ${ended.join(" and ")} to be waited for`;
       if (mounts() !== before.mounts) return " leaves a mount";
       const trees = all();
       const more = trees.flatMap((names, index) => less(names, before.trees[index]));
@@ -302,13 +323,13 @@ export async function sweep(
       const verdict = hit ? judge(one, call, error, plain, seen) : undefined;
       counts[!hit ? "missed" : verdict === "as it was" ? "tolerated" : "failed"] += 1;
       rescued(one, seen);
-      const left = await watched.left(seen);
+      const left = await watched.left(seen, reaps(call));
       if (left !== "") tell(error, `${seen.code}${left}: ${seen.stderr}`);
       if (verdict !== undefined && verdict !== "as it was") tell(error, verdict);
     }
     const seen = await once(one, by, log, `${call.name}:signal=KILL:when=${call.nth}`);
     counts[seen.code === 137 ? "killed" : "missed"] += 1;
-    const left = await watched.left(seen);
+    const left = await watched.left(seen, false);
     if (left !== "") tell("SIGKILL", left);
     if (seen.made !== "" && seen.made !== plain.made) tell("SIGKILL", `makes a part: ${seen.made}`);
   }

@@ -20,7 +20,7 @@ import { rawCall } from "../libc/call.ts";
 import { AT_FDCWD, closeFile, O, openAt, setXattr } from "../libc/file.ts";
 import type { HostPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
-import { makeGuardedDirectory } from "./guarded-directory.ts";
+import { type GuardedDirectory, makeGuardedDirectory, removeGuarded } from "./guarded-directory.ts";
 import { type ImageContext, imageContext } from "./image-context.ts";
 import { removeRanged } from "./ranges.ts";
 
@@ -98,8 +98,14 @@ export function withDiskRoot(spec: Spec, host: HostFacts, { kind, owner }: DiskR
 }
 
 /** Make what a sandbox needs on disk. Returns its directory, to be removed in the end. @throws HutchError */
-export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner }: DiskRoot, self: Self): string {
-  const directory = makeGuardedDirectory(parent, self);
+export async function makeDiskRoot(
+  spec: Spec,
+  host: HostFacts,
+  { kind, parent, owner }: DiskRoot,
+  self: Self,
+): Promise<GuardedDirectory> {
+  const made = await makeGuardedDirectory(parent, self);
+  const { directory } = made;
   try {
     for (const path of [`${directory}/upper`, `${directory}/work`]) {
       mkdirSync(path);
@@ -112,10 +118,15 @@ export function makeDiskRoot(spec: Spec, host: HostFacts, { kind, parent, owner 
       copyMerged(spec.root.lower, `${directory}/upper`, host.root && ranges !== undefined ? ranges : "one");
     }
   } catch (error) {
-    removeTree(directory);
+    await removeDiskRoot(made);
     throw explainWrite(error, imageContext().store);
   }
-  return directory;
+  return made;
+}
+
+/** Remove it again: nothing has been written there by a sandbox. @throws SystemError */
+export async function removeDiskRoot({ directory, remover }: GuardedDirectory): Promise<void> {
+  await removeGuarded([remover], () => removeTree(directory));
 }
 
 /** Remove what sandboxes left whose hutch was killed. @throws HutchError when files belong to ids that are not ours */
@@ -126,19 +137,29 @@ export async function removeOldLayers(context: ImageContext): Promise<void> {
   if (rest.length > 0) await removeRanged(context)?.(rest);
 }
 
-/** `hutch end-disk-layer DIRECTORY FD`: what follows a sandbox with its writable layer on disk. Not for people. */
+/**
+ * `hutch end-disk-layer DIRECTORY REMOVER… FD`: what follows a sandbox with its writable layer on disk; the removers'
+ * pids are of that and of the sandbox's name. Not for people.
+ */
 export const endDiskLayer: Command = {
-  main: async ([directory, descriptor]) => {
+  main: async ([directory, ...rest]) => {
+    const descriptor = rest.pop();
     if (directory === undefined || descriptor === undefined)
       throw new UsageError("end-disk-layer needs a directory and a descriptor");
-    try {
-      removeTree(directory);
-    } catch (error) {
-      const remove = removeRanged({ uid: rawCall("geteuid") });
-      if (remove === undefined || !(error instanceof SystemError) || !["EACCES", "EPERM"].includes(error.code))
-        throw error;
-      await remove([directory]); // files of --userns auto
-    }
+    await removeGuarded(rest.map(Number), async () => removeLayer(directory));
     return readOutcome(Number(descriptor));
   },
 };
+
+async function removeLayer(directory: string): Promise<void> {
+  try {
+    removeTree(directory);
+  } catch (error) {
+    const remove = removeRanged({ uid: rawCall("geteuid") });
+    if (remove === undefined || !(error instanceof SystemError) || !["EACCES", "EPERM"].includes(error.code))
+      throw error;
+    await remove([directory]).catch((failed: unknown) => {
+      throw failed instanceof UsageError ? error : failed; // without ranges there are no files of --userns auto
+    });
+  }
+}

@@ -9,6 +9,7 @@ import { writeAll } from "../libc/files.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
 import { rescueSessionDirectory } from "../sessions/session-directory.ts";
 import type { Command } from "./command.ts";
+import { removeGuarded } from "./guarded-directory.ts";
 import { writePatch } from "./nix-patch.ts";
 import { formatError } from "./report.ts";
 
@@ -21,6 +22,8 @@ export interface SessionEnd {
   readonly build: string;
   /** Where a copy that is to be kept was before it got that name. */
   readonly copy: string | undefined;
+  /** Pid of who removes both when this process is killed. */
+  readonly remover: number;
   readonly keep: string | undefined;
   readonly diff: boolean;
   /** Whether products of the build count as changes. */
@@ -38,28 +41,35 @@ export const endNixSession: Command = {
   main: async ([json, descriptor]) => {
     if (json === undefined || descriptor === undefined) throw new UsageError("end-nix-session needs a session");
     const end = JSON.parse(json) as SessionEnd;
-    if (end.terminal) takeTerminalBack();
-    const unnamed = readRenameError(Number(descriptor));
-    if (unnamed !== 0) {
-      for (const path of [end.directory, end.copy]) if (path !== undefined) removeTree(path);
-      say(formatError(systemError(`make ${end.keep}`, unnamed, { from: `--keep ${end.keep}` }), "nix-build-shell"));
-      return EXIT.failure;
-    }
+    const paths = [end.directory, ...(end.copy === undefined ? [] : [end.copy])];
     try {
-      await exportPatch(end);
-    } catch (error) {
-      return rescue(end, error);
-    }
-    try {
-      if (end.diff || end.tells) await tellChanges(end);
-    } catch (error) {
-      if (end.diff) say(formatError(error, "nix-build-shell"));
+      return await endSession(end, Number(descriptor));
     } finally {
-      removeTree(end.directory);
+      await removeGuarded([end.remover], () => paths.forEach(removeTree)); // what has got another name stays
     }
-    return readOutcome(Number(descriptor));
   },
 };
+
+/** Tell what is to be told, and write what is to be kept. Returns the exit status. */
+async function endSession(end: SessionEnd, outcomeFd: number): Promise<number> {
+  if (end.terminal) takeTerminalBack();
+  const unnamed = readRenameError(outcomeFd);
+  if (unnamed !== 0) {
+    say(formatError(systemError(`make ${end.keep}`, unnamed, { from: `--keep ${end.keep}` }), "nix-build-shell"));
+    return EXIT.failure;
+  }
+  try {
+    await exportPatch(end);
+  } catch (error) {
+    return rescue(end, error);
+  }
+  try {
+    if (end.diff || end.tells) await tellChanges(end);
+  } catch (error) {
+    if (end.diff) say(formatError(error, "nix-build-shell"));
+  }
+  return readOutcome(outcomeFd);
+}
 
 function say(line: string): void {
   writeAll(2, encodeBytes(`${line}\n`));
@@ -91,7 +101,7 @@ function rescue({ directory, keep, build }: SessionEnd, error: unknown): number 
     const rescued = rescueSessionDirectory(directory);
     place = `${rescued}${build.slice(directory.length)}`;
     removeTree(`${rescued}/store`); // --exact's
-  } else removeTree(directory);
+  }
   const why = error instanceof HutchError ? error.message : String(error);
   const lost = new HutchError(`the patch is not written: ${why}`, { hint: `your changes are in ${place}` });
   say(formatError(lost, "nix-build-shell"));

@@ -19,7 +19,7 @@ import { profileFilter } from "../process/filter.ts";
 import type { Wanted } from "../rootfs/host-programs.ts";
 import type { HostPath, Mount } from "../spec.ts";
 import type { Plan } from "../step.ts";
-import { guardPaths } from "./guarded-directory.ts";
+import { guardPaths, removeGuarded } from "./guarded-directory.ts";
 import type { BuildSource } from "./nix-build-source.ts";
 import { ADDED_PATH, type Added, addPrograms } from "./nix-add.ts";
 import { copyBuild } from "./nix-copy.ts";
@@ -78,12 +78,13 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     checkPatch(session.patch);
   }
   const added = addPrograms(session.added, source.variables.shell);
-  const [directory = "", copy] = guardPaths(keep === undefined ? [parent] : [parent, parentOf(keep)], self);
-  makeSessionDirectory(directory);
+  const { paths, remover } = guardPaths(keep === undefined ? [parent] : [parent, parentOf(keep)], self);
+  const [directory = "", copy] = paths;
   const build = copy ?? `${directory}/build`;
   // It gets its name when it is whole and everything else is there, so that a session that is killed before leaves none.
   const rename = keep === undefined ? undefined : { from: build, to: keep };
   try {
+    makeSessionDirectory(directory);
     const exact = session.exact ? findExact(store, source) : undefined;
     const owner = exact === undefined ? undefined : ownerOf(source);
     const shell =
@@ -104,6 +105,7 @@ export async function enterSession(session: Session, self: Self): Promise<never>
       kept,
       build: keep ?? build,
       copy,
+      remover,
       keep,
       diff: session.diff,
       products: session.products,
@@ -115,8 +117,7 @@ export async function enterSession(session: Session, self: Self): Promise<never>
     const then = ["end-nix-session", JSON.stringify(end)];
     return launchAndThen(plan, self, then, [`PATH=${DEFAULT_PATH}`], { rename });
   } catch (error) {
-    removeTree(directory);
-    if (copy !== undefined) removeTree(copy);
+    await removeGuarded([remover], () => paths.forEach(removeTree));
     throw error;
   }
 }

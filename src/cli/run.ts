@@ -8,7 +8,7 @@ import { gatherFacts } from "../host.ts";
 import type { Rename } from "../launch/afterwards.ts";
 import type { Self } from "../launch/become.ts";
 import { launch, launchAndThen, type LaunchOptions } from "../launch/launch.ts";
-import type { State } from "../launch/supervise.ts";
+import type { State } from "../launch/listing.ts";
 import { plan } from "../plan.ts";
 import type { HostPath, Spec } from "../spec.ts";
 import type { Plan } from "../step.ts";
@@ -61,21 +61,23 @@ export async function start(
   const host = factsFor(spec, self);
   const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
   const wanted = disk?.findDiskRoot(spec, host);
-  const directory = wanted === undefined ? undefined : disk?.makeDiskRoot(spec, host, wanted, self);
+  const onDisk = wanted === undefined ? undefined : await disk?.makeDiskRoot(spec, host, wanted, self);
   let state: State | undefined;
   try {
     const there =
-      disk === undefined || wanted === undefined || directory === undefined
+      disk === undefined || wanted === undefined || onDisk === undefined
         ? { spec, host }
-        : disk.withDiskRoot(spec, host, wanted, directory);
+        : disk.withDiskRoot(spec, host, wanted, onDisk.directory);
     const made = plan(there.spec, there.host);
     state = await enlist?.(made);
     const then = { ...options, state };
-    if (directory === undefined) return launch(made, self, then);
-    return launchAndThen(made, self, ["end-disk-layer", directory], [`PATH=${DEFAULT_PATH}`], then);
+    if (onDisk === undefined) return launch(made, self, then);
+    const removers = [onDisk.remover, ...(state === undefined ? [] : [state.remover])].map(String);
+    const end = ["end-disk-layer", onDisk.directory, ...removers];
+    return launchAndThen(made, self, end, [`PATH=${DEFAULT_PATH}`], then);
   } catch (error) {
-    if (state !== undefined) (await import("../running/directory.ts")).removeEntry(state.directoryFd, state.name);
-    if (directory !== undefined) (await import("../sessions/remove-tree.ts")).removeTree(directory);
+    if (state !== undefined) (await import("./running.ts")).delist(state);
+    if (onDisk !== undefined) await disk?.removeDiskRoot(onDisk);
     throw error;
   }
 }

@@ -2,8 +2,8 @@
 
 import { HutchError } from "../errors.ts";
 import type { Self } from "../launch/become.ts";
-import { startRemover } from "../launch/remover.ts";
-import type { State } from "../launch/supervise.ts";
+import type { State } from "../launch/listing.ts";
+import { endRemover, startRemover } from "../launch/remover.ts";
 import { call, rawCall } from "../libc/call.ts";
 import { F_DUPFD } from "../libc/constants.ts";
 import { closeDescriptor } from "../libc/files.ts";
@@ -15,6 +15,7 @@ import {
   makeEntry,
   openDirectory,
   readEntry,
+  removeEntry,
 } from "../running/directory.ts";
 import { decodeEntry, encodeEntry, joinSteps, type RunningEntry } from "../running/entry.ts";
 import { openLauncher, ownStartTime } from "../running/join.ts";
@@ -30,9 +31,27 @@ const path = (): string => directoryPath(process.env["XDG_RUNTIME_DIR"]);
 export function enlist(name: string, from: string, plan: Plan, stopSignal: string, self: Self): State {
   checkName(name, from);
   const directory = openDirectory(path(), true) as Directory;
-  startRemover([`${directory.path}/${name}`], self, ["remove-name", directory.path, name]);
+  const remover = startRemover([`${directory.path}/${name}`], self, ["remove-name", directory.path, name]);
+  try {
+    const content = entryContent(name, plan, stopSignal);
+    const directoryFd = call("fcntl", directory.fd, F_DUPFD, 3); // for the launcher, over execve
+    return { fd: makeEntry(directory, name, content, from), directoryFd, name, remover };
+  } catch (error) {
+    endRemover(remover);
+    throw error;
+  }
+}
+
+/** Take this process off the list again. */
+export function delist({ directoryFd, name, remover }: State): void {
+  removeEntry(directoryFd, name);
+  endRemover(remover);
+}
+
+/** What is listed of this process. */
+function entryContent(name: string, plan: Plan, stopSignal: string): Uint8Array {
   const exec = plan.steps.find(({ op }) => op === "exec");
-  const content = encodeEntry({
+  return encodeEntry({
     name,
     pid: rawCall("getpid"),
     startTime: ownStartTime(),
@@ -42,9 +61,6 @@ export function enlist(name: string, from: string, plan: Plan, stopSignal: strin
     stopSignal,
     steps: joinSteps(plan),
   });
-  const directoryFd = call("fcntl", directory.fd, F_DUPFD, 3); // for the launcher, over execve
-  const fd = makeEntry(directory, name, content, from);
-  return { fd, directoryFd, name };
 }
 
 const PATIENCE_MS = 2000;

@@ -6,7 +6,8 @@
  *
  * The keeper passes signals on to the launcher and stops when it is stopped. When the launcher has ended, whatever
  * ended it, the keeper becomes hutch again, which is told the exit status and does the rest. When the keeper is killed
- * by SIGKILL, the launcher dies with it (PR_SET_PDEATHSIG), and its sandbox with that. When the sandbox is to die with the
+ * by SIGKILL, the launcher dies with it (PR_SET_PDEATHSIG), and its sandbox with that. The removers (remover.ts) are the
+ * keeper's children, too, and what it becomes ends them. When the sandbox is to die with the
  * caller, the keeper is told of the caller's end by a signal, kills the launcher and does the rest all the same.
  */
 
@@ -16,7 +17,7 @@ import { readAll } from "../libc/files.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import { Assembler, at, content } from "./assembler.ts";
 import { askWitness, makeWitness } from "./group.ts";
-import { field, SIGINFO } from "./processes.ts";
+import { end, field, SIGINFO } from "./processes.ts";
 import { FAILURE, type Place, type Program } from "./program.ts";
 
 /** What the keeper starts and becomes. All descriptors are open, above 2, and not close-on-exec. */
@@ -55,7 +56,8 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   const asm = new Assembler(arch);
   const { imageFd, executableFd, outcomeFd } = keeping;
   const [mask, child, status] = [asm.cell(), asm.cell(), asm.cell()];
-  const [launcher, failed, ended, unnamed] = [asm.label(), asm.label(), asm.label(), asm.label()];
+  const [launcher, failed, unstarted] = [asm.label(), asm.label(), asm.label()];
+  const [ended, unnamed] = [asm.label(), asm.label()];
   asm.failure = failed;
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch-keeper"], { onError: "ignore" });
@@ -64,7 +66,7 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
     const { from, to } = keeping.rename;
     asm.call("renameat2", [c.AT_FDCWD, from, c.AT_FDCWD, to, 0], { onError: unnamed });
   }
-  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher });
+  asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher, onError: unstarted });
   closeAllBut(asm, [2, executableFd, outcomeFd]);
   waitFor(asm, child, status, keeping.parent);
   if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, 0, 0, 0, 0], { onError: "ignore" });
@@ -81,6 +83,10 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.call("execveat", [imageFd, "", asm.strings(keeping.argv), asm.strings([]), c.AT_EMPTY_PATH]);
   asm.place(failed);
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+  asm.place(unstarted);
+  asm.set(status, EXIT_FAILURE);
+  asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
+  asm.jump(ended);
   asm.place(unnamed);
   asm.set(status, EXIT_FAILURE);
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
@@ -155,6 +161,7 @@ function waitFor(asm: Assembler, child: Place, status: Place, parent: number | u
   asm.ifEqual(content(code), c.CLD_EXITED, exited);
   asm.call("sub", [content(status), -128], { result: status });
   asm.place(exited);
+  end(asm, content(witness.pid));
 }
 
 /** The exit status that the keeper has written. @throws SystemError */

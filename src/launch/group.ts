@@ -19,6 +19,8 @@ const SENT_TO_ONE = 2;
 
 /** What the launcher and its witness share. */
 export interface Witness {
+  /** It is a child, to be ended before this process ends: whoever inherited it might wait for nobody. */
+  readonly pid: Place;
   /** Non-zero: asked. */
   readonly request: Place;
   readonly answer: Place;
@@ -30,12 +32,13 @@ export interface Witness {
 
 /** Make the witness of this process (`self` holds its pid). Without one, every signal is taken as sent to one. */
 export function makeWitness(asm: Assembler, self: Place): Witness {
-  const witness = { request: asm.cell(), answer: asm.cell(), signal: asm.cell(), group: asm.cell() };
+  const witness = { pid: asm.cell(), request: asm.cell(), answer: asm.cell(), signal: asm.cell(), group: asm.cell() };
   const [inside, after, bound, gone, parent] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.cell()];
   const failure = asm.failure;
   asm.call("getpgid", [0], { result: witness.group });
-  const flags = c.CLONE_VM | c.SIGNALS.SIGCHLD; // no stack is needed: the interpreter has none
-  asm.call("clone", [flags, 0, 0, 0, 0], { onError: "ignore", next: after, onZero: inside });
+  // No stack is needed: the interpreter has none. The kernel writes the pid: both processes write the call's result.
+  const flags = c.CLONE_VM | c.CLONE_PARENT_SETTID | c.SIGNALS.SIGCHLD;
+  asm.call("clone", [flags, 0, witness.pid, 0, 0], { onError: "ignore", next: after, onZero: inside });
   asm.place(inside);
   asm.failure = gone;
   asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);

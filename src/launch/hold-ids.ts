@@ -39,7 +39,7 @@ const AWAITED = 1;
 const NAMED = 2;
 
 /** Make the holder that makes the sandbox. Its own records are written by {@link cloneThroughHolder}. */
-export function makeHolder({ asm }: Lowering): Holder {
+export function makeHolder({ asm, started }: Lowering): Holder {
   const holder: Holder = {
     pid: asm.cell(),
     launcher: asm.cell(),
@@ -52,6 +52,7 @@ export function makeHolder({ asm }: Lowering): Holder {
   // The interpreter needs no stack. It is the kernel that writes the pid: both processes write the call's result.
   const shared = c.CLONE_VM | c.CLONE_FILES | c.CLONE_PARENT_SETTID | c.CLONE_CHILD_CLEARTID;
   const { pid, named } = holder;
+  started.push(pid);
   asm.set(named, AWAITED);
   asm.call("getpid", [], { result: holder.launcher });
   // Of the last two one is the place to clear and one is not looked at, which of them is the architecture's affair.
@@ -150,6 +151,7 @@ export function holdIds(l: Lowering, step: HoldIds): void {
   const [holder, directory, name] = [asm.cell(), asm.cell(), asm.cell(16)];
   const [inside, leave, gone] = [asm.label(), asm.label(), asm.label()];
   const failed = asm.failure;
+  l.started.push(holder);
   makePipe(asm, pipe.read, pipe.write);
   asm.call("clone", [c.CLONE_FLAGS.user | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: holder, onZero: inside });
   asm.call("close", [content(pipe.write)]);

@@ -18,8 +18,9 @@ import {
   type Self,
 } from "./become.ts";
 import { encodeContext } from "./context.ts";
+import type { State } from "./listing.ts";
 import { encode } from "./program.ts";
-import { assemble, type State, type Successor } from "./supervise.ts";
+import { assemble, type Successor } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";
 
 /**

@@ -24,6 +24,8 @@ export interface Lowering {
   readonly orphaned: Label;
   /** Descriptor of the mount namespace that `leave-mounts` has left. */
   home: Place | undefined;
+  /** Pids of processes that the launcher has made before the sandbox: they are ended when the start fails. */
+  readonly started: Place[];
   /** The pseudo-terminal of `open-terminal`, when the plan has one. */
   readonly terminal: PseudoTerminal | undefined;
   /** Write the holder of id maps into the launcher (supervise.ts). */

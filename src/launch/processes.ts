@@ -2,8 +2,7 @@
 
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
-import { type Assembler, content } from "./assembler.ts";
-
+import { type Assembler, type Content, content } from "./assembler.ts";
 import type { Place } from "./program.ts";
 
 /** Offsets in siginfo_t (rt_sigtimedwait(2), waitid(2)), and its size. */
@@ -75,10 +74,16 @@ export function fork(asm: Assembler, pid: Place, body: () => void): void {
   asm.place(after);
 }
 
-/** End a process and wait for that; one that has been waited for before is passed over. */
-export function end(asm: Assembler, pid: Place): void {
-  asm.call("kill", [content(pid), c.SIGNALS.SIGKILL], { onError: "ignore" });
-  asm.call("waitid", [c.P_PID, content(pid), 0, c.WEXITED, 0], { onError: "ignore" });
+/**
+ * End a child and wait for that. What is no child (any more), or no pid, is passed over: waitid(2) refuses it, and a pid
+ * that has been waited for may be another's.
+ */
+export function end(asm: Assembler, pid: number | Content): void {
+  const none = asm.label();
+  asm.call("waitid", [c.P_PID, pid, 0, c.WEXITED | c.WNOHANG | c.WNOWAIT, 0], { onError: none });
+  asm.call("kill", [pid, c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.call("waitid", [c.P_PID, pid, 0, c.WEXITED, 0], { onError: "ignore" });
+  asm.place(none);
 }
 
 /** Exit as a waited-for process did (siginfo_t `info`): its status, or 128 + the signal that ended it. */

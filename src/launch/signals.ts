@@ -7,7 +7,7 @@ import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
 import { askWitness, makeWitness } from "./group.ts";
-import { exitLike, field, SIGINFO } from "./processes.ts";
+import { end, exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { type Account, tellEnd } from "./account.ts";
 import { ACCOUNT } from "./report.ts";
@@ -108,6 +108,7 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   }
   asm.place(done);
   terminal?.finish();
+  if (witness !== undefined) end(asm, content(witness.pid));
   watched.finish();
   const natural = asm.label();
   asm.ifEqual(content(emulated), 0, natural);

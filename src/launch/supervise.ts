@@ -21,12 +21,13 @@
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
-import { Assembler, at, content, type Content, type Label } from "./assembler.ts";
+import { Assembler, at, content, type Label } from "./assembler.ts";
 import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
+import { forget, type State } from "./listing.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
+import { end, keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { ACCOUNT_OFFSET } from "./report.ts";
 import { passSignals, reap } from "./signals.ts";
@@ -51,15 +52,6 @@ export interface Reporting {
   readonly state?: State | undefined;
   /** What to become after a failure, or when the account has been written; without it, exit. */
   readonly become?: Successor | undefined;
-}
-
-/** A file about the running sandbox, by descriptors. */
-export interface State {
-  /** The file, locked: it gets the account when the program has started. */
-  readonly fd: number;
-  /** Where it is, for its removal at the end. */
-  readonly directoryFd: number;
-  readonly name: string;
 }
 
 /** An executable (by descriptor) that reads the report; what it writes goes to `outputFd`, if there is one. */
@@ -132,6 +124,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     trees: new Map(),
     root: undefined,
     home: undefined,
+    started: [],
     alive: frame.alive.read,
     terminal: frame.terminal,
     orphaned: frame.orphaned,
@@ -146,7 +139,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     enterIds: () => enterIds(lowering),
     clone: (flags) => {
       lowering.mapIds();
-      cloneSandbox(frame, flags, held?.holder, lowering.home);
+      cloneSandbox(frame, flags, lowering, held?.holder);
     },
   };
 
@@ -191,7 +184,7 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
 }
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
-function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Place): void {
+function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, holder?: Holder): void {
   const { asm, plan, arch, status, alive, account, stops, joined } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
@@ -217,7 +210,7 @@ function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Place
   if (joined !== undefined) adopt(asm, joined, child);
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   if (account !== undefined) receiveNamespaces(asm, account, child);
-  waitForStart(frame, child);
+  waitForStart(frame, [child, ...started]);
   if (account !== undefined) noteStart(asm, account, frame.reporting.state?.fd);
   const settings = frame.reporting.terminal;
   const terminal =
@@ -256,30 +249,24 @@ function cloneSandbox(frame: Frame, flags: number, holder?: Holder, home?: Place
   asm.call("umask", [0], { onError: "ignore" }); // modes below are meant as they are written
 }
 
-/** Wait until the program has started, or report what failed, outside or inside. */
-function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, child: Place): void {
+/** Wait until the program has started, or report what failed, outside or inside, once the launcher's children are ended. */
+function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, children: readonly Place[]): void {
   const report = asm.cell(16);
   const [started, write] = [asm.label(), asm.label()];
   asm.call("read", [content(status.read), report, 16], { onZero: started });
-  asm.call("kill", [content(child), c.SIGNALS.SIGKILL], { onError: "ignore" });
-  asm.call("waitid", [c.P_PID, content(child), 0, c.WEXITED, 0], { onError: "ignore" });
   asm.jump(write);
   asm.place(failedOutside);
   for (const offset of [0, 8]) asm.set(at(report, offset), content(at(FAILURE, offset)));
   asm.place(write);
+  for (const child of children) end(asm, content(child));
   asm.call("pwrite64", [reporting.reportFd, report, 16, 0], { onError: "ignore" });
-  if (reporting.state !== undefined) forget(asm, reporting.state.directoryFd, reporting.state.name);
+  if (reporting.state !== undefined) forget(asm, reporting.state.directoryFd, reporting.state);
   if (reporting.become !== undefined) {
     asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
     become(asm, reporting.become, reporting.reportFd);
   }
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
   asm.place(started);
-}
-
-/** Remove the file about the sandbox. */
-function forget(asm: Assembler, directory: number | Content, name: string): void {
-  asm.call("unlinkat", [directory, name, 0], { onError: "ignore" });
 }
 
 /** Turn into the program that reads the report. The descriptors are numbers by now. */
@@ -322,7 +309,7 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   return {
     finish: () => {
       closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
-      if (state !== undefined && directory !== undefined) forget(asm, content(directory), state.name);
+      if (state !== undefined && directory !== undefined) forget(asm, content(directory), state);
       if (successor?.outputFd === undefined) return;
       // The successor finds something on 0, 1 and 2, whatever the caller had there; its standard error is the caller's.
       asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });

@@ -244,7 +244,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
 
     hangUp: (child) => {
       const [late, wait, over, info, pid] = [asm.label(), asm.label(), asm.label(), asm.cell(128), asm.cell()];
-      for (const copier of copiers) end(asm, copier);
+      for (const copier of copiers) end(asm, content(copier));
       for (const cell of [outer, inner]) asm.call("close", [content(cell)], { onError: "ignore" });
       asm.place(wait);
       const children = asm.words(2 ** (c.SIGNALS.SIGCHLD - 1));
@@ -272,9 +272,9 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
       asm.call("rt_sigtimedwait", [everything, 0, 0, 8], { result: signal, onError: wait });
       for (const number of passedOver) asm.ifEqual(content(signal), number, wait);
       asm.place(drained);
-      for (const copier of copiers) end(asm, copier);
+      for (const copier of copiers) end(asm, content(copier));
       restore();
-      end(asm, pids.restorer);
+      end(asm, content(pids.restorer));
     },
   };
 }

@@ -76,6 +76,13 @@ export function strays(known: ReadonlySet<number>): readonly number[] {
   return descendants(process.pid).filter((pid) => !known.has(pid) && isAlive(pid));
 }
 
+/** Descendants of this test run beside those in `known`, zombies included, as proc_pid_stat(5) has them: name and state. */
+export function remains(known: ReadonlySet<number>): readonly string[] {
+  return descendants(process.pid)
+    .filter((pid) => !known.has(pid))
+    .flatMap((pid) => /\(.*\) ./s.exec(readProc(`/proc/${pid}/stat`) ?? "") ?? []);
+}
+
 /** Mount points of this test run's own mount namespace, one line each. */
 export function mountLines(): readonly string[] {
   return (readProc("/proc/self/mountinfo") ?? "").trim().split("\n");

@@ -5,14 +5,15 @@ import { EXIT, HutchError } from "../errors.ts";
 import { asSystemError, rawCall, systemError } from "../libc/call.ts";
 import { F_GETFD, FD_CLOEXEC } from "../libc/constants.ts";
 import { errnoNumber } from "../libc/errno.ts";
-import { writeAll } from "../libc/files.ts";
+import { isErrno, writeAll } from "../libc/files.ts";
 
 /**
  * Whether standard input, output or error was closed when hutch began. Bun opens /dev/null in its place, with O_CLOEXEC:
- * no descriptor that came through execve(2) has that flag (fcntl(2)).
+ * no descriptor that came through execve(2) has that flag (fcntl(2)). @throws SystemError
  */
 export function wasClosed(descriptor: number): boolean {
   const flags = rawCall("fcntl", descriptor, F_GETFD);
+  if (flags < 0 && !isErrno(flags, "EBADF")) throw systemError(`fcntl F_GETFD of descriptor ${descriptor}`, -flags);
   return flags < 0 || (flags & FD_CLOEXEC) !== 0;
 }
 

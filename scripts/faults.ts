@@ -7,7 +7,7 @@
  * After each fault either all is as it was without (what the program shows of its sandbox included), or one line on
  * stderr names the error and the exit code is the command's for a failure. Either way, and when hutch is killed, nothing is
  * left: no file of TMPDIR, the store, the state directory or what the command line names, no mount, cgroup, shared memory
- * or process, once whoever removes it has ended. What `--keep` names is not there or whole.
+ * or process, once whoever removes it has ended; no zombie either, where hutch can wait for it. What `--keep` names is not there or whole.
  */
 
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";

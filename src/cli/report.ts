@@ -9,7 +9,7 @@ import { isErrno, writeAll } from "../libc/files.ts";
 
 /**
  * Whether standard input, output or error was closed when hutch began. Bun opens /dev/null in its place, with O_CLOEXEC:
- * no descriptor that came through execve(2) has that flag (fcntl(2)).
+ * no descriptor that came through execve(2) has that flag (fcntl(2)). @throws SystemError
  */
 export function wasClosed(descriptor: number): boolean {
   const flags = rawCall("fcntl", descriptor, F_GETFD);

@@ -61,6 +61,17 @@ export function timeNamespace(ids: Ids): readonly Trial[] {
   ];
 }
 
+/** Do `body` in a child, which ends with it; it is waited for, since whoever inherited it might wait for nobody. */
+function inChild(asm: Assembler, flags: number, body: () => void): void {
+  const [child, inside, outside] = [asm.cell(), asm.label(), asm.label()];
+  asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: inside, next: outside });
+  asm.place(inside);
+  body();
+  asm.call("exit_group", [0]);
+  asm.place(outside);
+  asm.call("waitid", [c.P_PID, content(child), 0, c.WEXITED, 0]);
+}
+
 /** A proc of the process tree's own: the kernel refuses it where the present one is covered in parts. */
 export function ownProc(ids: Ids): readonly Trial[] {
   return [
@@ -68,13 +79,9 @@ export function ownProc(ids: Ids): readonly Trial[] {
     [
       "mount proc in a new process tree",
       (asm) => {
-        const [context, mount, inside, outside] = [asm.cell(), asm.cell(), asm.label(), asm.label()];
+        const [context, mount] = [asm.cell(), asm.cell()];
         asm.call("unshare", [c.CLONE_FLAGS.pid]);
-        asm.call("clone", [c.CLONE_VFORK | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { onZero: inside, next: outside });
-        asm.place(inside);
-        newFilesystem(asm, "proc", [], context, mount);
-        asm.call("exit_group", [0]);
-        asm.place(outside); // the child has reported for itself
+        inChild(asm, 0, () => newFilesystem(asm, "proc", [], context, mount)); // which reports for itself
       },
     ],
   ];
@@ -163,15 +170,12 @@ export function idmappedMount(ids: Ids, directory: string): readonly Trial[] {
       "make a user namespace",
       (asm) => {
         // The child opens its namespace in the table of descriptors that both have, and is gone when we go on.
-        const [file, inside, outside] = [asm.cell(), asm.label(), asm.label()];
-        const flags = c.CLONE_FLAGS.user | c.CLONE_FILES | c.CLONE_VFORK | c.SIGNALS.SIGCHLD;
-        asm.call("clone", [flags, 0, 0, 0, 0], { onZero: inside, next: outside });
-        asm.place(inside);
-        mapIds(asm, ids);
-        asm.call("openat", [c.AT_FDCWD, "/proc/self/ns/user", c.O_RDONLY], { result: file });
-        asm.call("dup3", [content(file), HELD, c.O_CLOEXEC]);
-        asm.call("exit_group", [0]);
-        asm.place(outside);
+        const file = asm.cell();
+        inChild(asm, c.CLONE_FLAGS.user | c.CLONE_FILES, () => {
+          mapIds(asm, ids);
+          asm.call("openat", [c.AT_FDCWD, "/proc/self/ns/user", c.O_RDONLY], { result: file });
+          asm.call("dup3", [content(file), HELD, c.O_CLOEXEC]);
+        });
       },
     ],
     [

@@ -49,10 +49,9 @@ export const CLONE_FLAGS = {
   network: 0x40000000,
 } as const;
 
-/** clone(2), without a new namespace: one memory; one table of descriptors; the parent waits until the child has ended. */
+/** clone(2), without a new namespace: one memory; one table of descriptors. */
 export const CLONE_VM = 0x100;
 export const CLONE_FILES = 0x400;
-export const CLONE_VFORK = 0x4000;
 
 /** mount(2), umount2(2), the new mount API. */
 export const MS_NOSUID = 2;

@@ -109,6 +109,13 @@ eachCaller("no zombie", (bench) => {
     await running.ended;
   });
 
+  test("after hutch doctor", async () => {
+    const before = new Set(descendants(process.pid));
+    const { stdout } = await bench.hutch(["doctor"]);
+    expect(remains(before)).toEqual([]);
+    expect(stdout).toContain("hutch run scratch");
+  });
+
   // Only root's launcher mounts something itself, with a holder of id maps beside it.
   if (bench.caller.root)
     test("after a step that fails outside of the sandbox", async () => {

@@ -34,7 +34,7 @@ const LANE = "src/cli/lane.ts";
 
 /**
  * LANE as one module: what it imports is in it, although the rest of the executable imports the same. Only the prelinked
- * launchers stay modules of their own. It is made first: one build within another waits for ever (Bun 1.4.5).
+ * launchers for images, 4 MB, stay a module of their own. It is made first: one build within another waits for ever (Bun 1.4.5).
  */
 async function bundleLane(): Promise<Bun.BunPlugin> {
   const { outputs } = await Bun.build({
@@ -56,9 +56,9 @@ async function bundleLane(): Promise<Bun.BunPlugin> {
 }
 
 const PRELINKED_ASIDE: Bun.BunPlugin = {
-  name: "prelinked launchers aside",
+  name: "prelinked launchers for images aside",
   setup: (build) => {
-    build.onResolve({ filter: /\/prelinked\/(directories|images)\.ts$/ }, ({ path }) => ({ path, external: true }));
+    build.onResolve({ filter: /\/prelinked\/images\.ts$/ }, ({ path }) => ({ path, external: true }));
   },
 };
 

@@ -112,6 +112,8 @@ export function cloneThroughHolder(asm: Assembler, holder: Holder, flags: number
   asm.call("sub", [content(parent), content(launcher)], { onZero: bound, next: leave });
   asm.place(bound);
   asm.call("readlinkat", [c.AT_FDCWD, "/proc/self", name, 16]);
+  // It has a full barrier, and that is all it is for: on aarch64 the name might be seen after the word that says it is there.
+  asm.call("futex", [go, c.FUTEX_WAKE, 1, 0, 0, 0], { onError: "ignore" });
   asm.set(named, NAMED);
   asm.call("futex", [named, c.FUTEX_WAKE, 1, 0, 0, 0]);
   asm.place(wait);

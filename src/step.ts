@@ -35,7 +35,7 @@ export interface Landlock {
 
 /** The content of a step; see {@link Step}. */
 export type Action =
-  /** Make a user namespace that only holds id maps: by root itself, or by newuidmap(1) and newgidmap(1). */
+  /** Make a user namespace for id maps: root's own, in which `clone` is done, or one by newuidmap(1) and newgidmap(1). */
   | {
       readonly op: "hold-ids";
       readonly uidMappings: readonly IdMapping[];
@@ -46,7 +46,7 @@ export type Action =
     }
   /** Leave the host's mount namespace, as its root, so that what is mounted next is locked inside. */
   | { readonly op: "leave-mounts" }
-  /** Enter the user namespace of `hold-ids`. */
+  /** Enter the user namespace of `hold-ids`, when it is by newuidmap(1). */
   | { readonly op: "enter-ids" }
   | { readonly op: "clone"; readonly namespaces: readonly NamespaceName[] }
   /** Enter existing namespaces by descriptors; the program is then a new child of the launcher. */

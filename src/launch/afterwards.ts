@@ -83,14 +83,11 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.call("execveat", [imageFd, "", asm.strings(keeping.argv), asm.strings([]), c.AT_EMPTY_PATH]);
   asm.place(failed);
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
+  asm.place(unnamed);
+  asm.call("pwrite64", [outcomeFd, at(FAILURE, 8), 8, 8], { onError: "ignore" });
   asm.place(unstarted);
   asm.set(status, EXIT_FAILURE);
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
-  asm.jump(ended);
-  asm.place(unnamed);
-  asm.set(status, EXIT_FAILURE);
-  asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
-  asm.call("pwrite64", [outcomeFd, at(FAILURE, 8), 8, 8], { onError: "ignore" });
   asm.jump(ended);
   return asm.finish();
 }

@@ -10,6 +10,7 @@
 
 import * as c from "../libc/constants.ts";
 import { type Assembler, content, type Label } from "./assembler.ts";
+import { dieWithParent } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 /** The answers of a witness, and none yet. */
@@ -33,7 +34,7 @@ export interface Witness {
 /** Make the witness of this process (`self` holds its pid). Without one, every signal is taken as sent to one. */
 export function makeWitness(asm: Assembler, self: Place): Witness {
   const witness = { pid: asm.cell(), request: asm.cell(), answer: asm.cell(), signal: asm.cell(), group: asm.cell() };
-  const [inside, after, bound, gone, parent] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.cell()];
+  const [inside, after, bound, gone] = [asm.label(), asm.label(), asm.label(), asm.label()];
   const failure = asm.failure;
   asm.call("getpgid", [0], { result: witness.group });
   // No stack is needed: the interpreter has none. The kernel writes the pid: both processes write the call's result.
@@ -41,9 +42,8 @@ export function makeWitness(asm: Assembler, self: Place): Witness {
   asm.call("clone", [flags, 0, witness.pid, 0, 0], { onError: "ignore", next: after, onZero: inside });
   asm.place(inside);
   asm.failure = gone;
-  asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
-  asm.call("getppid", [], { result: parent }); // it may have died before that
-  asm.call("sub", [content(parent), content(self)], { onZero: bound, next: gone });
+  dieWithParent(asm, content(self), gone);
+  asm.jump(bound);
   asm.place(gone);
   asm.call("exit_group", [0]);
   asm.place(bound);

@@ -12,7 +12,7 @@ import type { Action } from "../step.ts";
 import { type Assembler, at, content, type Label } from "./assembler.ts";
 import { HELD_IDS } from "./lower-mounts.ts";
 import { formatMappings, holdCapabilities, type Lowering, writeFile } from "./lowering.ts";
-import { field, makePipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
+import { dieWithParent, field, makePipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
 import { FAILURE, type Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
 
@@ -97,8 +97,8 @@ function failAsHolder(asm: Assembler, { failed }: Holder): void {
  */
 export function cloneThroughHolder(asm: Assembler, holder: Holder, flags: number, child: Place, sandbox: Label): void {
   const { pid, launcher, name, named, failed, go, inside } = holder;
-  const [ended, cloned, none, bound, wait] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.label()];
-  const [failing, leave, parent] = [asm.label(), asm.label(), asm.cell()];
+  const [ended, cloned, none] = [asm.label(), asm.label(), asm.label()];
+  const [wait, failing, leave] = [asm.label(), asm.label(), asm.label()];
   const { failure } = asm;
   asm.set(go, 1);
   asm.call("futex", [go, c.FUTEX_WAKE, 1, 0, 0, 0]);
@@ -107,10 +107,7 @@ export function cloneThroughHolder(asm: Assembler, holder: Holder, flags: number
   // The holder. It must not outlive a launcher that is killed meanwhile.
   asm.place(inside);
   asm.failure = failing;
-  asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
-  asm.call("getppid", [], { result: parent }); // it may have died before that
-  asm.call("sub", [content(parent), content(launcher)], { onZero: bound, next: leave });
-  asm.place(bound);
+  dieWithParent(asm, content(launcher), leave);
   asm.call("readlinkat", [c.AT_FDCWD, "/proc/self", name, 16]);
   // It has a full barrier, and that is all it is for: on aarch64 the name might be seen after the word that says it is there.
   asm.call("futex", [go, c.FUTEX_WAKE, 1, 0, 0, 0], { onError: "ignore" });

@@ -2,7 +2,7 @@
 
 import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
-import { type Assembler, type Content, content } from "./assembler.ts";
+import { type Assembler, type Content, content, type Label } from "./assembler.ts";
 import type { Place } from "./program.ts";
 
 /** Offsets in siginfo_t (rt_sigtimedwait(2), waitid(2)), and its size. */
@@ -38,6 +38,15 @@ export function openNamed(asm: Assembler, arch: Arch, name: Place, into: Place):
   asm.call("openat", [c.AT_FDCWD, "/proc", directory], { result: proc });
   asm.call("openat", [content(proc), name, directory], { result: into });
   asm.call("close", [content(proc)]);
+}
+
+/** Die with the parent, whose pid is `parent`; when it has died before that was asked for, go to `gone`. */
+export function dieWithParent(asm: Assembler, parent: number | Content, gone: Label): void {
+  const [is, lives] = [asm.cell(), asm.label()];
+  asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
+  asm.call("getppid", [], { result: is });
+  asm.call("sub", [content(is), parent], { onZero: lives, next: gone });
+  asm.place(lives);
 }
 
 /** A 32-bit field of a structure in memory. */

@@ -27,7 +27,7 @@ import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder,
 import { forget, type State } from "./listing.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { end, keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
+import { dieWithParent, end, keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { ACCOUNT_OFFSET } from "./report.ts";
 import { passSignals, reap } from "./signals.ts";
@@ -169,13 +169,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
 // whose being ignored by a caller outlives execve(2) and leaves nobody to be waited for (wait(2), NOTES).
 function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
-  if (parent !== undefined) {
-    const [is, lives] = [asm.cell(), asm.label()];
-    asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
-    asm.call("getppid", [], { result: is }); // it may have died before that
-    asm.call("sub", [content(is), parent], { onZero: lives, next: orphaned });
-    asm.place(lives);
-  }
+  if (parent !== undefined) dieWithParent(asm, parent, orphaned);
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
   asm.call("prctl", [c.PR_SET_NAME, "hutch"], { onError: "ignore" });
   for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ, c.SIGNALS.SIGCHLD]) {

@@ -18,7 +18,7 @@ import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
 import { type Lowering, type PseudoTerminal, words32 } from "./lowering.ts";
-import { end, field, fork, keepOnly, makePipe } from "./processes.ts";
+import { dieWithParent, end, field, fork, keepOnly, makePipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
 
@@ -146,11 +146,10 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
 
   /** A copier ends with the launcher, and is stopped like any background process that uses the terminal. */
   const becomeCopier = (keep: readonly Place[], jobSignal: number) => {
-    const [gone, on, is] = [asm.label(), asm.label(), asm.cell()];
+    const [gone, on] = [asm.label(), asm.label()];
     keepOnly(asm, keep);
-    asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
-    asm.call("getppid", [], { result: is });
-    asm.call("sub", [content(is), content(parent)], { onZero: on, next: gone });
+    dieWithParent(asm, content(parent), gone);
+    asm.jump(on);
     asm.place(gone);
     asm.call("exit_group", [0]);
     asm.place(on);

@@ -6,7 +6,7 @@ import type { Action } from "../step.ts";
 
 /**
  * - `self`: the sandbox writes its own map of one id; no privilege needed.
- * - `held`: the map is written from outside into a namespace that is entered afterwards; needs root or newuidmap(1).
+ * - `held`: the map is written from outside, into a namespace in which the sandbox is made; needs root or newuidmap(1).
  */
 export interface IdPlan {
   readonly kind: "self" | "held";

@@ -16,7 +16,8 @@ import * as c from "../libc/constants.ts";
 import { readAll } from "../libc/files.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import { Assembler, at, content } from "./assembler.ts";
-import { askWitness, makeWitness } from "./group.ts";
+import { askWitness, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
+import { settle, startWitness, type Witness } from "./group.ts";
 import { end, field, SIGINFO } from "./processes.ts";
 import { FAILURE, type Place, type Program } from "./program.ts";
 
@@ -66,9 +67,13 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
     const { from, to } = keeping.rename;
     asm.call("renameat2", [c.AT_FDCWD, from, c.AT_FDCWD, to, 0], { onError: unnamed });
   }
+  const witness = newWitness(asm);
+  startWitness(asm, witness);
+  makeSettling(asm, witness);
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher, onError: unstarted });
+  settle(asm, witness);
   closeAllBut(asm, [2, executableFd, outcomeFd]);
-  waitFor(asm, child, status, keeping.parent);
+  waitFor(asm, child, status, witness, keeping.parent);
   if (keeping.parent !== undefined) asm.call("prctl", [c.PR_SET_PDEATHSIG, 0, 0, 0, 0], { onError: "ignore" });
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
   asm.place(ended);
@@ -78,6 +83,9 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.call("exit_group", [content(status)], { onError: "ignore" });
 
   asm.place(launcher);
+  releaseSettling(asm, witness);
+  sayThere(asm, witness);
+  saySettled(asm, witness);
   asm.call("prctl", [c.PR_SET_PDEATHSIG, c.SIGNALS.SIGKILL, 0, 0, 0]);
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8]);
   asm.call("execveat", [imageFd, "", asm.strings(keeping.argv), asm.strings([]), c.AT_EMPTY_PATH]);
@@ -86,6 +94,7 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
   asm.place(unnamed);
   asm.call("pwrite64", [outcomeFd, at(FAILURE, 8), 8, 8], { onError: "ignore" });
   asm.place(unstarted);
+  end(asm, content(witness.pid));
   asm.set(status, EXIT_FAILURE);
   asm.call("pwrite64", [outcomeFd, status, 8, 0], { onError: "ignore" });
   asm.jump(ended);
@@ -112,13 +121,12 @@ function killOrphan(asm: Assembler, child: Place, parent: number): void {
 }
 
 /** Wait for the child's end, passing signals on meanwhile; `status` gets its exit status, or 128 + the signal. */
-function waitFor(asm: Assembler, child: Place, status: Place, parent: number | undefined): void {
+function waitFor(asm: Assembler, child: Place, status: Place, witness: Witness, parent: number | undefined): void {
   const [info, ended] = [asm.cell(SIGINFO.size), asm.cell(SIGINFO.size)];
   const [signal, code, self] = [asm.cell(), asm.cell(), asm.cell()];
   const [loop, changed, sentToAll, forward] = [asm.label(), asm.label(), asm.label(), asm.label()];
   const [stop, exited, done] = [asm.label(), asm.label(), asm.label()];
   asm.call("getpid", [], { result: self });
-  const witness = makeWitness(asm, self);
   if (parent !== undefined) killOrphan(asm, child, parent); // it may have died before the signal was asked for
   asm.place(loop);
   asm.call("rt_sigtimedwait", [asm.words(-1), info, 0, 8], { result: signal, onError: loop });
@@ -131,7 +139,7 @@ function waitFor(asm: Assembler, child: Place, status: Place, parent: number | u
     asm.place(other);
   }
   field(asm, info, SIGINFO.code, code);
-  askWitness(asm, witness, signal, sentToAll);
+  askWitness(asm, witness, signal, { all: sentToAll, earlier: forward });
   asm.ifDifferent(content(code), c.SI_KERNEL, forward);
 
   // The launcher has had it as well.

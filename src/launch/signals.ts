@@ -6,7 +6,7 @@
 import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
-import { askWitness, makeWitness } from "./group.ts";
+import { askWitness, type Witness } from "./group.ts";
 import { end, exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { type Account, tellEnd } from "./account.ts";
@@ -25,8 +25,8 @@ export interface Watched {
   readonly child: Place;
   /** The child's directory below /proc, when it is the program and PID 1. */
   readonly processDirectory: Place | undefined;
-  /** Whether the program is in this process's group. */
-  readonly sharesGroup: boolean;
+  /** There, when the program is in this process's group. */
+  readonly witness: Witness | undefined;
   /** The pipe by which PID 1 tells that the program has stopped or goes on, if it does. */
   readonly stops: Place | undefined;
   /** The program's own terminal, if it has one. */
@@ -43,7 +43,7 @@ export interface Watched {
  * stop; where nobody tells that, when the program is told to.
  */
 export function passSignals(asm: Assembler, watched: Watched): void {
-  const { child, processDirectory, stops, terminal, account } = watched;
+  const { child, processDirectory, witness, stops, terminal, account } = watched;
   const info = asm.cell(SIGINFO.size);
   const [ended, emulated, usage] =
     account === undefined
@@ -59,7 +59,6 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   const done = asm.label();
 
   asm.call("getpid", [], { result: self });
-  const witness = watched.sharesGroup ? makeWitness(asm, self) : undefined;
   waitForSignal(asm, info, signal, loop);
   asm.ifEqual(content(signal), c.SIGNALS.SIGCHLD, childChanged);
   const hangUp = asm.label();
@@ -69,9 +68,9 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   }
   field(asm, info, SIGINFO.code, code);
   if (stops !== undefined) heedStops(asm, stops, { signal, code, loop, stop });
-  if (witness !== undefined) askWitness(asm, witness, signal, sentToAll);
+  if (witness !== undefined) askWitness(asm, witness, signal, { all: sentToAll, earlier: forward });
   if (terminal !== undefined) asm.ifEqual(content(code), c.SI_KERNEL, hangUp);
-  else if (watched.sharesGroup) asm.ifEqual(content(code), c.SI_KERNEL, sentToAll);
+  else if (witness !== undefined) asm.ifEqual(content(code), c.SI_KERNEL, sentToAll);
   asm.jump(forward);
 
   asm.place(sentToAll);

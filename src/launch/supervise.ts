@@ -23,7 +23,10 @@ import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Label } from "./assembler.ts";
 import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
+import { dropSignals, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
+import { settle, startWitness, type Witness } from "./group.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
+import { adopt, cloneJoined, type Joined } from "./joined.ts";
 import { forget, type State } from "./listing.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
@@ -83,12 +86,11 @@ interface Frame {
   readonly alive: { readonly read: Place; readonly write: Place };
   readonly terminal: PseudoTerminal | undefined;
   readonly account: Account | undefined;
-  /** Whether the program stays in the launcher's process group. */
-  readonly sharesGroup: boolean;
+  /** There, when the program stays in the launcher's process group. */
+  readonly witness: Witness | undefined;
   /** The pipe by which PID 1 tells that the program has stopped; with a terminal of its own it does so by itself. */
   readonly stops: Stops | undefined;
-  /** The pipe by which a process that has joined a sandbox tells the launcher of its child. */
-  readonly joined: { readonly read: Place; readonly write: Place } | undefined;
+  readonly joined: Joined | undefined;
   readonly failedOutside: Label;
   readonly failedInside: Label;
   readonly orphaned: Label;
@@ -110,7 +112,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     alive: pipe(),
     terminal: does("open-terminal") ? pseudoTerminal(asm) : undefined,
     account: reporting.account === true ? openAccount(asm) : undefined,
-    sharesGroup: !does("open-terminal") && !does("session"),
+    witness: does("open-terminal") || does("session") ? undefined : newWitness(asm),
     stops: plan.init && !does("open-terminal") && !does("join") ? pipe() : undefined,
     joined: does("join") ? pipe() : undefined,
     failedOutside: asm.label(),
@@ -144,16 +146,12 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
   };
 
   prepare(frame);
-  let reaping = false;
+  let begun = false;
   plan.steps.forEach((step, index) => {
     marks.push([asm.count, -1]);
-    if (step.by === "program" && plan.init && !reaping) {
-      reaping = true;
-      cloneProgram(frame);
-    }
-    if (step.by === "program" && frame.joined !== undefined && !reaping) {
-      reaping = true;
-      cloneJoined(asm, frame.joined);
+    if (step.by === "program" && !begun) {
+      begun = true;
+      beginProgram(frame);
     }
     if (step.op === "pivot" && frame.account !== undefined) tellNamespaces(asm, frame.account);
     if (step.op === "exec") asm.call("rt_sigprocmask", [c.SIG_SETMASK, frame.mask, 0, 8]);
@@ -167,7 +165,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
 
 // First of all: no signal disturbs the set-up, and dispositions are the default again: two that Bun changed, and SIGCHLD,
 // whose being ignored by a caller outlives execve(2) and leaves nobody to be waited for (wait(2), NOTES).
-function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: Frame): void {
+function prepare({ asm, mask, failedOutside, orphaned, witness, reporting: { parent } }: Frame): void {
   asm.failure = failedOutside;
   if (parent !== undefined) dieWithParent(asm, parent, orphaned);
   asm.call("rt_sigprocmask", [c.SIG_SETMASK, asm.words(-1), mask, 8]);
@@ -175,11 +173,12 @@ function prepare({ asm, mask, failedOutside, orphaned, reporting: { parent } }: 
   for (const signal of [c.SIGNALS.SIGPIPE, c.SIGNALS.SIGXFSZ, c.SIGNALS.SIGCHLD]) {
     asm.call("rt_sigaction", [signal, asm.words(0, 0, 0, 0), 0, 8]);
   }
+  if (witness !== undefined) startWitness(asm, witness);
 }
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
 function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, holder?: Holder): void {
-  const { asm, plan, arch, status, alive, account, stops, joined } = frame;
+  const { asm, plan, arch, status, alive, account, stops, joined, witness } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
   makePipe(asm, status.read, status.write);
@@ -192,6 +191,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   if (account !== undefined) makePipe(asm, account.read, account.write);
   if (stops !== undefined) makeStops(asm, stops);
   if (joined !== undefined) makePipe(asm, joined.read, joined.write);
+  if (witness !== undefined) makeSettling(asm, witness);
   if (holder !== undefined) cloneThroughHolder(asm, holder, flags, child, sandbox);
   else asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   if (home !== undefined) goHome(asm, home);
@@ -204,7 +204,8 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   if (joined !== undefined) adopt(asm, joined, child);
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   if (account !== undefined) receiveNamespaces(asm, account, child);
-  waitForStart(frame, [child, ...started]);
+  if (witness !== undefined) settle(asm, witness);
+  waitForStart(frame, [child, ...started, ...(witness === undefined ? [] : [witness.pid])]);
   if (account !== undefined) noteStart(asm, account, frame.reporting.state?.fd);
   const settings = frame.reporting.terminal;
   const terminal =
@@ -224,7 +225,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   passSignals(asm, {
     child,
     processDirectory: watch?.directory,
-    sharesGroup: frame.sharesGroup,
+    witness,
     stops: stops?.read,
     terminal,
     account,
@@ -236,6 +237,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   if (home !== undefined) asm.call("close", [content(home)]);
   asm.call("close", [content(status.read)]);
   asm.call("close", [content(alive.write)]);
+  if (witness !== undefined) releaseSettling(asm, witness);
   if (watch !== undefined) {
     asm.call("close", [content(watch.read)]);
     tellName(asm, watch.write);
@@ -315,31 +317,18 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   };
 }
 
-/**
- * The program of a joining launcher: setns(2) into a pid namespace is for children only, so this process makes one that
- * is the launcher's own child (CLONE_PARENT), and goes. Nobody inside may look into it before its execve.
- */
-function cloneJoined(asm: Assembler, { write }: { readonly write: Place }): void {
-  const [program, start] = [asm.cell(), asm.label()];
-  asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]);
-  asm.call("clone", [c.CLONE_PARENT | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
-  asm.call("write", [content(write), program, 8]);
-  asm.call("exit_group", [0]);
-  asm.place(start);
-}
-
-/** The launcher's part: from here on `child` is the program. A process that could not join has said why elsewhere. */
-function adopt(asm: Assembler, { read, write }: { readonly read: Place; readonly write: Place }, child: Place): void {
-  const [program, none] = [asm.cell(), asm.label()];
-  asm.call("close", [content(write)]);
-  asm.call("read", [content(read), program, 8], { onZero: none });
-  asm.call("waitid", [c.P_PID, content(child), 0, c.WEXITED, 0]);
-  asm.set(child, content(program));
-  asm.place(none);
+/** What follows is the program's. */
+function beginProgram(frame: Frame): void {
+  const { asm, plan, joined, witness } = frame;
+  if (plan.init) return cloneProgram(frame);
+  if (joined !== undefined) cloneJoined(asm, joined);
+  if (witness === undefined) return;
+  sayThere(asm, witness);
+  saySettled(asm, witness);
 }
 
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */
-function cloneProgram({ asm, account, stops, reporting: { argvBytes } }: Frame): void {
+function cloneProgram({ asm, account, stops, witness, reporting: { argvBytes } }: Frame): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
   // Before the program is there to look.
@@ -348,6 +337,10 @@ function cloneProgram({ asm, account, stops, reporting: { argvBytes } }: Frame):
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
   // Out of the caller's process group: what is sent to the group reaches the program directly, and must not come twice.
   asm.call("setpgid", [0, 0], { onError: "ignore" }); // EPERM: it leads a session of its own already
+  if (witness !== undefined) {
+    dropSignals(asm);
+    sayThere(asm, witness);
+  }
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
   lower({ asm } as Lowering, { op: "capabilities", hold: [] });
   const kept = [account, stops].flatMap((pipe) => (pipe === undefined ? [] : [pipe.write]));
@@ -355,6 +348,7 @@ function cloneProgram({ asm, account, stops, reporting: { argvBytes } }: Frame):
   else keepOnly(asm, kept);
   reap(asm, program, { account, stops: stops?.write });
   asm.place(start);
+  if (witness !== undefined) saySettled(asm, witness);
 }
 
 /**

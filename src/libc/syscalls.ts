@@ -90,6 +90,7 @@ export const SYSCALLS = {
   recvmsg: { x64: 47, arm64: 212 },
   renameat2: { x64: 316, arm64: 276 },
   rt_sigaction: { x64: 13, arm64: 134 },
+  rt_sigpending: { x64: 127, arm64: 136 },
   rt_sigprocmask: { x64: 14, arm64: 135 },
   rt_sigqueueinfo: { x64: 129, arm64: 138 },
   rt_sigtimedwait: { x64: 128, arm64: 137 },

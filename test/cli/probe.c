@@ -74,6 +74,22 @@ static int signals(int stop) {
   return 0;
 }
 
+/* With both blocked from the start: wait for the second signal, then say how often the first has come. */
+static int queued(int counted, int last) {
+  sigset_t first, second;
+  sigemptyset(&first);
+  sigaddset(&first, counted);
+  sigemptyset(&second);
+  sigaddset(&second, last);
+  puts("ready");
+  fflush(stdout);
+  if (sigwaitinfo(&second, NULL) != last) return 1;
+  int count = 0;
+  while (sigtimedwait(&first, NULL, &(struct timespec){0}) == counted) count++;
+  printf("%d times\n", count);
+  return 0;
+}
+
 /* Try to type into the terminal on stdin: TIOCSTI and TIOCLINUX, with and without bits above the low 32. */
 static int type_into_terminal(void) {
   static const unsigned long requests[] = {TIOCSTI, TIOCLINUX, 0xdeadbeef00000000UL | TIOCSTI, 0x100000000UL | TIOCLINUX};
@@ -156,6 +172,7 @@ int main(int argc, char **argv, char **envp) {
   if (!strcmp(what, "descriptors")) return descriptors();
   if (!strcmp(what, "dispositions")) return dispositions();
   if (!strcmp(what, "signals")) return signals(argc > 2);
+  if (!strcmp(what, "queued") && argc > 3) return queued(atoi(argv[2]), atoi(argv[3]));
   if (!strcmp(what, "type")) return type_into_terminal();
   if (!strcmp(what, "clocks")) return clocks();
   if (!strcmp(what, "grandchild")) return grandchild();

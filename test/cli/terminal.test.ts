@@ -128,6 +128,18 @@ eachCaller("a terminal", (bench) => {
     }
   });
 
+  test.each(["--init", "--no-init"])("^C while the sandbox is being made is not lost, %s", async (init) => {
+    const terminal = await openTerminal(bench);
+    for (let delay = 0; delay < 20; delay++) {
+      terminal.type(`$RUN ${init} scratch busybox cat\n`);
+      await terminal.shows("busybox cat\r\n");
+      await Bun.sleep(delay);
+      terminal.type(CONTROL.c);
+      await terminal.shows("shell> ", 2);
+    }
+    await leave(terminal);
+  });
+
   test("a background program that reads waits for fg", async () => {
     const terminal = await openTerminal(bench);
     terminal.type("$RUN scratch busybox cat &\n");

@@ -95,6 +95,29 @@ export function dying({ program }: Subject, index: number): p.Program {
   return { ...program, words, cellBytes: program.cellBytes + 8 };
 }
 
+/**
+ * The program in which whoever comes to a record first says so by a byte to one descriptor and waits for one from another.
+ * Where they are closed it goes on.
+ */
+export function pausing(program: p.Program, index: number, says: number, go: number): p.Program {
+  const count = program.words.length / p.RECORD_WORDS;
+  const words = new Int32Array(program.words.length + 2 * p.RECORD_WORDS);
+  words.set(program.words);
+  const byte = p.CELLS_ADDRESS + program.cellBytes;
+  const pause = (at: number, operation: number, args: readonly number[], next: number) => {
+    const start = at * p.RECORD_WORDS;
+    words.fill(0, start, start + p.RECORD_WORDS);
+    words[start + p.RECORD.operation] = operation;
+    words.set(args, start + p.RECORD.arguments);
+    words[start + p.RECORD.result] = p.UNWANTED;
+    for (const way of [p.RECORD.next, p.RECORD.onError, p.RECORD.onZero]) words[start + way] = p.recordAddress(next);
+  };
+  words.copyWithin((count + 1) * p.RECORD_WORDS, index * p.RECORD_WORDS, (index + 1) * p.RECORD_WORDS);
+  pause(index, SYSCALLS.write[ARCH], [says, byte, 1], count);
+  pause(count, SYSCALLS.read[ARCH], [go, byte, 1], count + 1);
+  return { ...program, words, cellBytes: program.cellBytes + 8 };
+}
+
 /** How a run went. `exitCode` is 128 + the signal that ended the launcher, if one did. */
 export interface Ended {
   readonly exitCode: number;

@@ -68,8 +68,10 @@ export function keeperProgram(keeping: Keeping, arch: Arch): Program {
     asm.call("renameat2", [c.AT_FDCWD, from, c.AT_FDCWD, to, 0], { onError: unnamed });
   }
   const witness = newWitness(asm);
+  asm.failure = unstarted;
   startWitness(asm, witness);
   makeSettling(asm, witness);
+  asm.failure = failed;
   asm.call("clone", [c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: launcher, onError: unstarted });
   settle(asm, witness);
   closeAllBut(asm, [2, executableFd, outcomeFd]);

@@ -53,7 +53,7 @@ export function newWitness(asm: Assembler): Witness {
   return { pid, request, answer, signal, group: asm.cell(), earlier: asm.cell(), says: pipe(), go: pipe() };
 }
 
-/** Make the witness of this process, all of whose signals are blocked. Without one, every signal is taken as sent to one. */
+/** Make the witness of this process, all of whose signals are blocked. */
 export function startWitness(asm: Assembler, witness: Witness): void {
   const [inside, after, bound, gone, self] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.cell()];
   const failure = asm.failure;
@@ -61,7 +61,7 @@ export function startWitness(asm: Assembler, witness: Witness): void {
   asm.call("getpgid", [0], { result: witness.group });
   // No stack is needed: the interpreter has none. The kernel writes the pid: both processes write the call's result.
   const flags = c.CLONE_VM | c.CLONE_PARENT_SETTID | c.SIGNALS.SIGCHLD;
-  asm.call("clone", [flags, 0, witness.pid, 0, 0], { onError: "ignore", next: after, onZero: inside });
+  asm.call("clone", [flags, 0, witness.pid, 0, 0], { next: after, onZero: inside });
   asm.place(inside);
   asm.failure = gone;
   dieWithParent(asm, content(self), gone);

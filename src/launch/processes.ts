@@ -85,12 +85,12 @@ export function fork(asm: Assembler, pid: Place, body: () => void): void {
 
 /**
  * End a child and wait for that. What is no child (any more), or no pid, is passed over: waitid(2) refuses it, and a pid
- * that has been waited for may be another's.
+ * that has been waited for may be another's. One that may not be ended is not waited for: it dies with this process.
  */
 export function end(asm: Assembler, pid: number | Content): void {
   const none = asm.label();
   asm.call("waitid", [c.P_PID, pid, 0, c.WEXITED | c.WNOHANG | c.WNOWAIT, 0], { onError: none });
-  asm.call("kill", [pid, c.SIGNALS.SIGKILL], { onError: "ignore" });
+  asm.call("kill", [pid, c.SIGNALS.SIGKILL], { onError: none });
   asm.call("waitid", [c.P_PID, pid, 0, c.WEXITED, 0], { onError: "ignore" });
   asm.place(none);
 }

@@ -56,6 +56,9 @@ function fingerprint(tree: string): string {
   return hash.digest("hex");
 }
 
+/** The one that is started as on a terminal: the program stays in the caller's process group, so there is a witness. */
+const SHARED_GROUP = "a scratch root, with a reaper, in the caller's process group";
+
 /** A Spec with a step of nearly every kind, on a root and volumes of the test's own. */
 function specs(root: string, data: string, open: string): Readonly<Record<string, Spec>> {
   const volumes: readonly Mount[] = [volume(data, "/data", ["ro"]), volume(open, "/data/open"), tmpfs("/tmp")];
@@ -85,6 +88,12 @@ function specs(root: string, data: string, open: string): Readonly<Record<string
       init: false,
       words,
     }),
+    [SHARED_GROUP]: specOf({
+      root: { kind: "scratch", readonly: false, from: "scratch" },
+      mounts: [...scratchMounts(), ...volumes, ...made, volume(join(root, "bin/busybox"), "/bin/busybox", ["ro"])],
+      process: its,
+      words,
+    }),
   };
 }
 
@@ -109,6 +118,8 @@ const SHOWS: Readonly<Record<string, RegExp>> = {
 const FORGIVEN: ReadonlySet<string> = new Set([
   // PID 1 leads a session of its own already, or stays in the caller\'s group: only signals to the group come twice then.
   "launcher: setpgid",
+  // The witness, and what it is asked when a signal comes, which here none does.
+  ...["launcher: getppid", "launcher: capset", "launcher: futex", "clone: setpgid"],
   // Where the program that explains a failure starts.
   "launcher: chdir",
   // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
@@ -127,8 +138,8 @@ const FORGIVEN: ReadonlySet<string> = new Set([
   ...["mask: open_tree", "mask: move_mount"],
 ]);
 
-function factsFor(caller: Caller, spec: Spec, workspace: string): HostFacts {
-  const facts = { ...gatherFacts(spec), workspace, terminal: false };
+function factsFor(caller: Caller, spec: Spec, workspace: string, terminal: boolean): HostFacts {
+  const facts = { ...gatherFacts(spec), workspace, terminal };
   return caller === "nobody" ? { ...facts, uid: 65534, gid: 65534, root: false, ranges: undefined } : facts;
 }
 
@@ -142,8 +153,9 @@ describe.each(CALLERS)("started by %s", (caller) => {
   const open = join(data, "open");
   for (const tree of [root, data]) faults.giveTo(caller, tree);
 
-  describe.each(Object.entries(specs(root, data, open)))("%s", (_, spec) => {
-    const subject = faults.subject(plan(spec, factsFor(caller, spec, workspace)), caller, folder);
+  describe.each(Object.entries(specs(root, data, open)))("%s", (name, spec) => {
+    const facts = factsFor(caller, spec, workspace, name === SHARED_GROUP);
+    const subject = faults.subject(plan(spec, facts), caller, folder);
     const calls = faults.distinct(subject.records).filter(({ operation }) => !/^(sub|and|load64)$/.test(operation));
     const before = { mounts: procFile("self", "mountinfo"), trees: [root, data].map(fingerprint) };
     const nothingLeft = () => {

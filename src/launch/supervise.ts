@@ -201,10 +201,10 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
     asm.call("close", [content(watch.write)]);
     openProcess(asm, arch, watch.read, asm.cell(16), watch.directory);
   }
+  if (witness !== undefined) settle(asm, witness); // the program waits for it, and some of what follows for the program
   if (joined !== undefined) adopt(asm, joined, child);
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   if (account !== undefined) receiveNamespaces(asm, account, child);
-  if (witness !== undefined) settle(asm, witness);
   waitForStart(frame, [child, ...started, ...(witness === undefined ? [] : [witness.pid])]);
   if (account !== undefined) noteStart(asm, account, frame.reporting.state?.fd);
   const settings = frame.reporting.terminal;

@@ -1,6 +1,7 @@
 /** A sandbox on a terminal that it inherits: keys that make signals, job control, and what must not be typed. */
 
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { descendants, findDescendant, isAlive, stateOf, until } from "./host-processes.ts";
 import { eachCaller } from "./hutch.ts";
 import { CONTROL, openTerminal, type Terminal } from "./terminal.ts";
@@ -128,6 +129,34 @@ eachCaller("a terminal", (bench) => {
     }
   });
 
+  test("exec on a terminal: what is sent to the job reaches the program once, and ^C is not lost", async () => {
+    const terminal = await openTerminal(bench, { XDG_RUNTIME_DIR: bench.folder() });
+    terminal.type("$RUN --name box scratch busybox sh -c 'echo up; exec busybox sleep 1000' &\n");
+    await terminal.shows("up\r\n");
+    for (let delay = 0; delay < 20; delay++) {
+      terminal.type("$HUTCH exec box busybox cat\n");
+      await terminal.shows("busybox cat\r\n");
+      await Bun.sleep(delay);
+      terminal.type(CONTROL.c);
+      await terminal.shows("shell> ", 2);
+    }
+    const input = join(bench.folder(), "input");
+    terminal.type(`mkfifo ${input}; exec 9<>${input}\n`);
+    terminal.type(`$HUTCH exec box /probe signals < ${input} 9>&- &\n`);
+    await terminal.shows("ready\r\n");
+    for (const [name, number] of [
+      ["USR1", 10],
+      ["TERM", 15],
+    ] as const) {
+      terminal.type(`kill -${name} %2\n`);
+      await terminal.shows(`[${number}:1]`, 1);
+    }
+    terminal.type("echo q >&9\n");
+    await terminal.shows("2=0 15=1 1=0 3=0 10=1 12=0 28=0 18=0 20=0 end\r\n");
+    terminal.type("kill -KILL %1; wait; exit\n");
+    await terminal.ended;
+  });
+
   test.each(["--init", "--no-init"])("^C while the sandbox is being made is not lost, %s", async (init) => {
     const terminal = await openTerminal(bench);
     for (let delay = 0; delay < 20; delay++) {
@@ -159,6 +188,23 @@ eachCaller("a terminal", (bench) => {
       terminal.close();
       await terminal.ended;
     }
+  });
+
+  test("what a program prints on a terminal of its own waits for the caller's to be raw: each line has one end", async () => {
+    const terminal = await openTerminal(bench);
+    // In the background it is stopped where it would make the terminal raw; the program has printed by then.
+    terminal.type("$RUN -t scratch busybox echo early &\n");
+    await until("the shell to know that it has stopped", () => {
+      terminal.type("\n");
+      return /Stopped/.test(terminal.screen());
+    });
+    await terminal.shows(/Stopped[^]*shell> /);
+    expect(terminal.screen()).not.toContain("\nearly");
+    terminal.type("fg\n");
+    await terminal.shows(/\nearly\r+\n/);
+    await terminal.shows("shell> "); // what is typed before goes to the program
+    expect(terminal.screen()).toContain("\nearly\r\n");
+    await leave(terminal);
   });
 
   test.each(["--init", "--no-init"])("the terminal cannot be typed into, %s", async (init) => {

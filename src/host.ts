@@ -30,10 +30,13 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
   const gid = rawCall("getegid");
   const root = uid === 0 && inInitialUserNamespace();
   const kinds = new Map<string, Kind>();
-  const owners = new Map<string, number>();
+  const [owners, unseen] = [new Map<string, number>(), new Map<string, number>()];
   const look = (path: string) => {
     const found = pathOwner(path);
-    if (typeof found === "number") return;
+    if (typeof found === "number") {
+      if (!isErrno(found, "ENOENT")) unseen.set(path, -found);
+      return;
+    }
     kinds.set(path, found.directory ? "directory" : "file");
     owners.set(path, found.uid);
   };
@@ -57,6 +60,7 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
     terminal: hasTerminal(),
     workspace: findWorkspace(needed),
     kinds,
+    unseen,
     owners,
     mountsBelow: from.kind === "overlay" ? mountsBelow(from.lower) : new Map(),
     nofile: callerNofile(),

@@ -5,6 +5,7 @@
 
 import { UsageError } from "./errors.ts";
 import type { HostFacts } from "./facts.ts";
+import { errnoText } from "./libc/errno.ts";
 import { idPlan } from "./namespaces/user.ts";
 import { securityOf } from "./process/security.ts";
 import type { Spec } from "./spec.ts";
@@ -19,8 +20,16 @@ function words(spec: Spec, field: string): { from?: string } {
 
 const quote = (text: string): string => JSON.stringify(text);
 
-/** That nothing is at a host path; the working directory's is this one only where it has no other (getcwd(2)). */
-function absent(path: string, what = ""): string {
+/**
+ * That nothing is at a host path, or why it cannot be seen; the working directory's is this one only where it has no
+ * other (getcwd(2)).
+ */
+function absent(path: string, { unseen }: HostFacts, what = ""): string {
+  const errno = unseen.get(path);
+  if (errno !== undefined) {
+    const { name, meaning } = errnoText(errno);
+    return `${what}${path}: ${name} ${meaning}`;
+  }
   return path === "/proc/self/cwd" ? "the working directory has been removed" : `${what}${path} does not exist`;
 }
 
@@ -53,7 +62,7 @@ function root(spec: Spec, host: HostFacts): void {
   const { from } = wanted;
   for (const path of wanted.kind === "overlay" ? wanted.lower : [wanted.path]) {
     const kind = host.kinds.get(path);
-    if (kind === undefined) throw new UsageError(absent(path, "root "), { from });
+    if (kind === undefined) throw new UsageError(absent(path, host, "root "), { from });
     if (kind !== "directory") throw new UsageError(`root ${path} is not a directory`, { from });
     const below = host.mountsBelow.get(path) ?? [];
     if (below.length > 0) {
@@ -132,7 +141,7 @@ function mounts(spec: Spec, host: HostFacts): void {
       }
     }
     if (mount.type === "bind" && !host.kinds.has(mount.source)) {
-      throw new UsageError(absent(mount.source), { from, hint: "hutch does not make bind sources" });
+      throw new UsageError(absent(mount.source, host), { from, hint: "hutch does not make bind sources" });
     }
   }
 }

@@ -39,6 +39,7 @@ const FACTS: HostFacts = {
   terminal: false,
   workspace: "/tmp",
   kinds: KINDS,
+  unseen: new Map(),
   owners: new Map([
     ["/srv/root", 0],
     ["/data", 1000],

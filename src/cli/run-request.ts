@@ -22,6 +22,20 @@ const notThere = (): readonly (readonly [option: RegExp, hint: string])[] => [
   [/^--(stop-)?timeout$/, "timeout(1) ends it: timeout 60 hutch run …"],
   [/^--privileged$/, "--security none --cap-add ALL comes nearest"],
   [/^--(ro-bind|bind|proc|dev|unshare-.*)$/, "bubblewrap's; here -v SRC:DST:ro, and all namespaces are new"],
+  [/^--(pid|ipc|uts|cgroupns)$/, "these namespaces are always new"],
+  [/^--net$/, "--network none or --network host"],
+  [
+    /^--(dns|dns-.*|add-host|ip|mac-address|link|expose)$/,
+    "--network host brings the host's resolver; or -v FILE:/etc/hosts:ro",
+  ],
+  [/^--(device|gpus|device-.*)$/, "-v /dev/NAME:/dev/NAME shows a device that the caller may open"],
+  [/^--security-opt$/, "--security default|strict|nested|none, --seccomp FILE"],
+  [/^--shm-size$/, "--tmpfs /dev/shm:size=256m"],
+  [/^--chdir$/, "-w DIR"],
+  [/^--setenv$/, "-e NAME=VALUE"],
+  [/^--clearenv$/, "the environment is the sandbox's own, with what -e and --env-file say"],
+  [/^--restart$/, "hutch has no daemon: a service manager starts it again"],
+  [/^--group-add$/, "-u NAME takes the groups of the root's own /etc/group"],
 ];
 
 function parseKnown(options: ArgsDef, argv: readonly string[]): Parsed {

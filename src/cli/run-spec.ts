@@ -148,7 +148,8 @@ function chooseInit(parsed: Parsed): boolean {
 function preserveFds(parsed: Parsed): number {
   const given = last(parsed, "preserve-fds");
   if (given === undefined) return 0;
-  if (!/^\d{1,4}$/.test(given.value)) throw new UsageError("--preserve-fds needs a number", { from: given.words });
+  if (!/^\d{1,4}$/.test(given.value))
+    throw new UsageError("--preserve-fds needs a number up to 9999", { from: given.words });
   const count = Number(given.value);
   for (let descriptor = 3; descriptor < 3 + count; descriptor++) {
     if (!isInherited(descriptor)) throw new UsageError(`descriptor ${descriptor} is not open`, { from: given.words });
@@ -184,6 +185,11 @@ async function mountsOf(
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
     ...all(parsed, "volume").map((occurrence: Occurrence) => values.parseVolume(occurrence, cwd)),
   ];
+  for (const [index, { destination, from }] of given.entries()) {
+    const before = given.slice(0, index).find((other) => other.destination === destination);
+    if (before !== undefined)
+      throw new UsageError(`two mounts at ${destination}`, { from: `${before.from} and ${from}` });
+  }
   return [...network, ...added, ...given];
 }
 

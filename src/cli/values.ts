@@ -104,20 +104,26 @@ export function parseMount({ value, words }: Occurrence, cwd: string): Mount {
   const isReadonly = readonly === "true" || readonly === "1";
   if (isReadonly && flags.includes("rw")) throw new UsageError("a mount is either ro or rw", { from: words });
   const rest = flags.filter((flag) => flag !== "rw");
+  if (type !== "bind" && type !== "tmpfs")
+    throw new UsageError(type === undefined ? "a mount needs type=" : `there is no type=${type}`, {
+      from: words,
+      hint: "type=bind,source=DIR,target=DIR or type=tmpfs,target=DIR",
+    });
   if (destination === undefined) throw new UsageError("a mount needs target=", { from: words });
   if (type === "bind") {
     if (source === undefined) throw new UsageError("a bind mount needs source=", { from: words });
     const unknown = [...fields.keys(), ...rest.filter((flag) => !isAttribute(flag))][0];
-    if (unknown !== undefined) throw new UsageError(`unknown mount option ${JSON.stringify(unknown)}`, { from: words });
+    if (unknown !== undefined)
+      throw new UsageError(`unknown mount option ${JSON.stringify(unknown)}`, {
+        from: words,
+        hint: "source=, target=, readonly, nosuid, nodev, noexec, …",
+      });
     const attributes: MountAttribute[] = [...(isReadonly ? (["ro"] as const) : []), ...rest.filter(isAttribute)];
     return bind(hostPath(source, cwd, words), target(destination, words), attributes, words);
   }
-  if (type === "tmpfs") {
-    if (source !== undefined) throw new UsageError("a tmpfs has no source", { from: words });
-    const options = [...fields].map(([key, option]) => `${key.replace(/^tmpfs-/, "")}=${option}`);
-    return tmpfs(target(destination, words), [...options, ...rest, ...(isReadonly ? ["ro"] : [])], words);
-  }
-  throw new UsageError(`a mount's type is bind or tmpfs, not ${JSON.stringify(type ?? "")}`, { from: words });
+  if (source !== undefined) throw new UsageError("a tmpfs has no source", { from: words });
+  const options = [...fields].map(([key, option]) => `${key.replace(/^tmpfs-/, "")}=${option}`);
+  return tmpfs(target(destination, words), [...options, ...rest, ...(isReadonly ? ["ro"] : [])], words);
 }
 
 /** Docker's names of limits, whose values are as getrlimit(2) has them. */

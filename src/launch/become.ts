@@ -70,11 +70,48 @@ export function memoryFile(name: string, content: Uint8Array): number {
   return fd;
 }
 
+const SIGACTION_BYTES = 32;
+
+/** Whether a struct sigaction of the kernel's begins with the address of a handler: neither SIG_DFL nor SIG_IGN. */
+function isHandler(action: Uint8Array): boolean {
+  for (let at = 1; at < 8; at++) if (action[at] !== 0) return true;
+  return (action[0] ?? 0) > 1;
+}
+
+/**
+ * Lose no SIGINT or SIGTERM on the way. Where Bun has a terminal it catches both, once (SA_RESETHAND), in whichever of its
+ * threads gets one; when execve ends that thread before it has done what the handler does, nobody ever hears of the signal.
+ * So the dispositions become the default again, with which the kernel ends all threads at once, and a signal that has come
+ * before, taken already or not, is sent once more.
+ */
+function settleSignals(): void {
+  const signals = [c.SIGNALS.SIGINT, c.SIGNALS.SIGTERM];
+  const action = new Uint8Array(SIGACTION_BYTES);
+  let [caught, taken] = [0, 0];
+  for (const signal of signals) {
+    rawCall("rt_sigaction", signal, null, action, 8);
+    if (isHandler(action)) {
+      rawCall("rt_sigaction", signal, new Uint8Array(SIGACTION_BYTES), action, 8);
+      caught += 1;
+    }
+    if (!isHandler(action)) taken = signal;
+  }
+  if (caught === 0) return; // no terminal: they are the caller's
+  const [both, before, pending] = [new Uint8Array(8), new Uint8Array(8), new Uint8Array(8)];
+  for (const signal of signals) both[(signal - 1) >> 3] = (both[(signal - 1) >> 3] ?? 0) | (1 << ((signal - 1) & 7));
+  rawCall("rt_sigprocmask", c.SIG_BLOCK, both, before, 8); // only what is blocked is told as pending
+  rawCall("rt_sigpending", pending, 8);
+  rawCall("rt_sigprocmask", c.SIG_SETMASK, before, null, 8);
+  for (const signal of signals) if (((pending[(signal - 1) >> 3] ?? 0) >> ((signal - 1) & 7)) & 1) taken = signal;
+  if (taken !== 0) rawCall("kill", rawCall("getpid"), taken);
+}
+
 /** Become a program in memory, with an empty environment. */
 export function execute(imageFd: number, args: readonly string[]): never {
   const argv = pointers(args);
   const environment = pointers([]);
   call("fcntl", imageFd, c.F_SETFD, c.FD_CLOEXEC);
+  settleSignals();
   const result = rawCall("execve", `/proc/self/fd/${imageFd}`, argv.array, environment.array);
   throw systemError("execve of the launcher from memory", -result, {
     hint: result === -13 ? "a policy (SELinux, vm.memfd_noexec) forbids executing memory files" : "is /proc mounted?",

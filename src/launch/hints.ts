@@ -131,7 +131,6 @@ const HINTS: readonly Hint[] = [
     errno: ["ELOOP"],
     text: "a working directory may not lead through a link of /proc: it could be outside of the root",
   },
-  { op: ["chdir"], errno: ["EMFILE"], text: "the limit of open files (--ulimit nofile) leaves none to start with" },
   { op: ["chdir"], call: "close", errno: ["EBADF"], text: "the working directory is outside of the root" },
   {
     op: ["open-tree", "open-null"],
@@ -157,7 +156,7 @@ export function hintFor(step: Step, call: string, errno: string): string | undef
   if (errno === "ENOSYS" && ["open_tree", "move_mount", "mount_setattr", "openat2", "close_range"].includes(call)) {
     return "hutch needs Linux 5.12 or newer";
   }
-  if (errno === "EMFILE" && step.op !== "chdir")
+  if (errno === "EMFILE")
     return "what a sandbox is made of is open meanwhile: raise the limit of open files (ulimit -n)";
   // What every root gets, and a bound one must have.
   if (errno === "ENOENT" && step.op === "attach" && step.make === undefined && step.why === "default")

@@ -67,6 +67,7 @@ export function passSignals(asm: Assembler, watched: Watched): void {
     asm.ifDifferent(content(signal), c.SIGNALS.SIGHUP, forward);
   }
   field(asm, info, SIGINFO.code, code);
+  const interrupted = witness === undefined ? undefined : noteInterrupt(asm, signal, code);
   if (stops !== undefined) heedStops(asm, stops, { signal, code, loop, stop });
   if (witness !== undefined) askWitness(asm, witness, signal, { all: sentToAll, earlier: forward });
   if (terminal !== undefined) asm.ifEqual(content(code), c.SI_KERNEL, hangUp);
@@ -109,12 +110,51 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   terminal?.finish();
   if (witness !== undefined) end(asm, content(witness.pid));
   watched.finish();
+  if (interrupted !== undefined) dieInterrupted(asm, interrupted, { ended, emulated, self });
   const natural = asm.label();
   asm.ifEqual(content(emulated), 0, natural);
   asm.call("sub", [content(emulated), -128], { result: emulated });
   asm.call("exit_group", [content(emulated)], { onError: "ignore" });
   asm.place(natural);
   exitLike(asm, ended);
+}
+
+/** Non-zero once the caller's terminal has sent ^C. */
+function noteInterrupt(asm: Assembler, signal: Place, code: Place): Place {
+  const [interrupted, other] = [asm.cell(), asm.label()];
+  asm.ifDifferent(content(signal), c.SIGNALS.SIGINT, other);
+  asm.ifDifferent(content(code), c.SI_KERNEL, other);
+  asm.set(interrupted, 1);
+  asm.place(other);
+  return interrupted;
+}
+
+/**
+ * Die of SIGINT, as a shell wants it to break a loop, when the terminal has sent it and the program has ended of it, or
+ * with the exit status that says so, as PID 1 does for it. Where the caller ignores SIGINT, on to the exit.
+ */
+function dieInterrupted(
+  asm: Assembler,
+  interrupted: Place,
+  { ended, emulated, self }: { readonly ended: Place; readonly emulated: Place; readonly self: Place },
+): void {
+  const [code, status, exited] = [asm.cell(), asm.cell(), asm.label()];
+  const [die, on] = [asm.label(), asm.label()];
+  asm.ifEqual(content(interrupted), 0, on);
+  asm.ifEqual(content(emulated), c.SIGNALS.SIGINT, die);
+  field(asm, ended, SIGINFO.code, code);
+  field(asm, ended, SIGINFO.status, status);
+  asm.ifEqual(content(code), c.CLD_EXITED, exited);
+  asm.ifEqual(content(status), c.SIGNALS.SIGINT, die);
+  asm.jump(on);
+  asm.place(exited);
+  asm.ifDifferent(content(status), 128 + c.SIGNALS.SIGINT, on);
+  asm.place(die);
+  const others = new Uint8Array(8).fill(0xff);
+  others[0] = 0xff & ~(1 << (c.SIGNALS.SIGINT - 1));
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, others, 0, 8], { onError: "ignore" });
+  asm.call("kill", [content(self), c.SIGNALS.SIGINT], { onError: "ignore" });
+  asm.place(on);
 }
 
 /** Signals whose default action ends or stops a process, of those that people send. */

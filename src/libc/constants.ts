@@ -99,6 +99,7 @@ export const SIGNALS = {
   SIGXFSZ: 25,
   SIGWINCH: 28,
 } as const;
+export const SIG_BLOCK = 0;
 export const SIG_SETMASK = 2;
 /** si_code of a signal that the kernel sent, a terminal's among them. */
 export const SI_KERNEL = 0x80;

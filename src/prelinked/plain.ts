@@ -67,6 +67,7 @@ export function plainPlan(shape: Shape, values: Values, seccomp: Uint8Array): Pl
     terminal: shape.terminal,
     workspace: WORKSPACE,
     kinds: new Map(directories.map((path) => [path, "directory"])),
+    unseen: new Map(),
     owners: new Map(),
     mountsBelow: new Map(),
     nofile: values.nofile,

@@ -19,8 +19,8 @@ export function execCandidates(command: string, searchPath: readonly string[]): 
 
 /**
  * Steps by the process that becomes the program. Ids are changed before the directory is entered, so that it is entered
- * with the program's own rights. Landlock and the filter come last, in this order: the filter may forbid everything that
- * stands before it. `ids` tells where the id maps are from (namespaces/user.ts).
+ * with the program's own rights. Landlock, the limits and the filter come last, in this order: landlock needs a descriptor,
+ * and the filter may forbid everything that stands before it. `ids` tells where the id maps are from (namespaces/user.ts).
  */
 export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"): readonly (Action & { why: string })[] {
   const { process, words } = spec;
@@ -30,12 +30,6 @@ export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"):
 
   if (!spec.init) add({ op: "not-dumpable" }, "default"); // a child of PID 1 has it from there
   add({ op: "umask", mask: process.umask }, why("umask"));
-  if (!process.rlimits.some((limit) => limit.type === "RLIMIT_NOFILE")) {
-    add({ op: "rlimit", type: "RLIMIT_NOFILE", ...host.nofile }, "the caller's own limit, which Bun has raised");
-  }
-  for (const limit of process.rlimits) {
-    add({ op: "rlimit", type: limit.type, soft: limit.soft, hard: limit.hard }, why(limit.type));
-  }
   add({ op: "bounding-set", keep: process.capabilities }, why("capabilities"));
   if (securityOf(spec) === "strict") add({ op: "securebits" }, why("security"));
   if (ids === "held") {
@@ -50,6 +44,12 @@ export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"):
   add({ op: "close-descriptors", from: 3 + process.preserveFds }, why("preserveFds"));
   const landlock = landlockOf(spec, host);
   if (landlock !== undefined) add({ op: "landlock", ...landlock }, why("security"));
+  if (!process.rlimits.some((limit) => limit.type === "RLIMIT_NOFILE")) {
+    add({ op: "rlimit", type: "RLIMIT_NOFILE", ...host.nofile }, "the caller's own limit, which Bun has raised");
+  }
+  for (const limit of process.rlimits) {
+    add({ op: "rlimit", type: limit.type, soft: limit.soft, hard: limit.hard }, why(limit.type));
+  }
   if (process.seccomp !== undefined) {
     const flags = process.seccompFlags === undefined ? {} : { flags: process.seccompFlags };
     add({ op: "seccomp", filter: process.seccomp, ...flags }, words["seccomp"] ?? why("security"));

@@ -53,7 +53,7 @@ export function resolveUser(word: string, passwd: string, group: string, from: s
   if (entry === undefined && Number.isNaN(number)) {
     throw new UsageError(`unknown user ${JSON.stringify(user)}`, {
       from,
-      hint: "names are those of the root's own /etc/passwd; a number always works",
+      hint: "names are those of the root's own /etc/passwd; a number is one of the sandbox's ids",
     });
   }
   const uid = entry?.uid ?? number;

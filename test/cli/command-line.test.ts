@@ -27,10 +27,23 @@ const REFUSED: readonly Refusal[] = [
     args: ["-m", "1g", "scratch", "true"],
     says: ["-m", "no limit on a whole sandbox", "--ulimit"],
   },
+  { what: "docker's --dns", args: ["--dns", "1.1.1.1", "scratch", "true"], says: ["--dns", "--network host"] },
+  { what: "docker's --device", args: ["--device=/dev/kvm", "scratch", "true"], says: ["--device", "-v /dev/NAME"] },
   {
-    what: "a limit of open files that leaves none",
-    args: ["--ulimit", "nofile=2", "scratch", "true"],
-    says: ["EMFILE", "--ulimit nofile"],
+    what: "two mounts at one place",
+    args: ["-v", "/etc:/b", "--tmpfs", "/b", "scratch", "true"],
+    says: ["two mounts at /b", "--tmpfs /b and -v /etc:/b"],
+  },
+  {
+    what: "a mount without a type",
+    args: ["--mount", "dst=/b,src=/etc", "scratch", "true"],
+    says: ["needs type=", "--mount dst=/b"],
+  },
+  { what: "links that never end as ROOT", args: ["./itself", "true"], says: ["ELOOP", "./itself"] },
+  {
+    what: "links that never end as a bind source",
+    args: ["-v", "./itself:/b", "scratch", "true"],
+    says: ["ELOOP", "-v ./itself:/b"],
   },
   { what: "--pids-limit", args: ["--pids-limit=9", "scratch", "true"], says: ["--pids-limit", "--ulimit nproc=N"] },
   { what: "a timeout", args: ["--timeout", "5", "scratch", "true"], says: ["--timeout", "timeout 60 hutch run"] },
@@ -79,7 +92,6 @@ const REFUSED: readonly Refusal[] = [
   { what: "a volume both ro and rw", args: ["-v", "/tmp:/x:ro,rw", "scratch", "true"], says: ["ro,rw"] },
   { what: "a relative tmpfs", args: ["--tmpfs", "x", "scratch", "true"], says: ["--tmpfs x", "absolute"] },
   { what: "a tmpfs option", args: ["--tmpfs", "/x:siz=1m", "scratch", "true"], says: ["siz=1m", "size="] },
-  { what: "a mount without a type", args: ["--mount", "target=/x", "scratch", "true"], says: ["bind or tmpfs"] },
   { what: "a mount of a volume", args: ["--mount", "type=volume,target=/x", "scratch", "true"], says: ["volume"] },
   { what: "a bind without a source", args: ["--mount", "type=bind,target=/x", "scratch", "true"], says: ["source="] },
   { what: "a mount without a target", args: ["--mount", "type=tmpfs", "scratch", "true"], says: ["target="] },
@@ -145,6 +157,7 @@ eachCaller("the command line", (bench) => {
   const folder = bench.folder();
   writeFileSync(`${folder}/file`, "");
   mkdirSync(`${folder}/rootfs`);
+  symlinkSync("itself", `${folder}/itself`);
   mkdirSync(`${folder}/endless`);
   symlinkSync("usr", `${folder}/endless/usr`);
 

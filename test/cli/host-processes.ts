@@ -64,10 +64,11 @@ function commandOf(pid: number): string {
   return (readProc(`/proc/${pid}/cmdline`) ?? "").split("\0").join(" ").trim();
 }
 
-/** The descendant of a process with this command line. */
-export async function findDescendant(pid: number, command: string): Promise<number> {
-  return until(`a process below ${pid} that runs ${command}`, () =>
-    descendants(pid).find((one) => commandOf(one) === command),
+/** The descendant of a process with this command line, or one that matches. */
+export async function findDescendant(pid: number, command: string | RegExp): Promise<number> {
+  const is = (text: string) => (typeof command === "string" ? text === command : command.test(text));
+  return until(`a process below ${pid} that runs ${String(command)}`, () =>
+    descendants(pid).find((one) => is(commandOf(one))),
   );
 }
 

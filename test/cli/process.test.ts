@@ -103,6 +103,14 @@ eachCaller("the program's surroundings", (bench: Bench) => {
     expect(cpu.code).toBe(137); // soft and hard at once
   });
 
+  test("a limit of open files is the program's alone: none is needed to start it", async () => {
+    const result = await busybox(["--ulimit", "nofile=3"], "ulimit -n; echo /b*; : < /dev/null");
+    expect(result.stdout).toStartWith("3\n");
+    expect(result.stderr).toMatch(/too many open files|No file descriptors available/i);
+    const cat = ["run", "--ulimit", "nofile=4", ...BUSYBOX, "scratch", "busybox", "cat", "/proc/sys/kernel/hostname"];
+    expectSuccess(await bench.hutch(cat), "hutch\n");
+  });
+
   test("the caller's own limit of open files, which Bun raises, is what the program gets", async () => {
     const script = `ulimit -S -n 321; "$HUTCH" run -v /bin/busybox:/bin/busybox:ro scratch busybox sh -c 'ulimit -n'; true`;
     expectSuccess(await bench.shell(script), "321\n");

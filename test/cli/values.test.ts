@@ -149,11 +149,11 @@ describe("--mount", () => {
   });
 
   test.each([
-    ["", "a mount needs target="],
+    ["", "a mount needs type="],
     ["type=bind,source=/a", "a mount needs target="],
     ["type=bind,target=/b", "a bind mount needs source="],
-    ["source=/a,target=/b", `a mount's type is bind or tmpfs, not ""`],
-    ["type=volume,source=a,target=/b", `a mount's type is bind or tmpfs, not "volume"`],
+    ["source=/a,target=/b", "a mount needs type="],
+    ["type=volume,source=a,target=/b", "there is no type=volume"],
     ["type=tmpfs,source=/a,target=/b", "a tmpfs has no source"],
     ["type=bind,source=/a,target=b", 'target "b" is not an absolute path'],
     ["type=bind,source=a,target=/b", '"a" is not a path'],

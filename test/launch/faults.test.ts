@@ -120,6 +120,8 @@ const FORGIVEN: ReadonlySet<string> = new Set([
   "launcher: setpgid",
   // The witness, and what it is asked when a signal comes, which here none does.
   ...["launcher: getppid", "launcher: capset", "launcher: futex", "clone: setpgid"],
+  // Dying of a terminal's ^C.
+  "clone: rt_sigprocmask",
   // Where the program that explains a failure starts.
   "launcher: chdir",
   // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.

@@ -42,8 +42,8 @@ export interface HostFacts {
   readonly disk?: string;
   /** What each bind source and lower directory is; a missing entry means that it is not there. */
   readonly kinds: ReadonlyMap<string, Kind>;
-  /** Why the others could not be looked at (errno), where that is not that nothing is there. */
-  readonly unseen: ReadonlyMap<string, number>;
+  /** Why the others could not be looked at (`ELOOP …`), where that is not that nothing is there. */
+  readonly unseen: ReadonlyMap<string, string>;
   /** Owner of directories that are to be shown writable to a range of ids. */
   readonly owners: ReadonlyMap<string, number>;
   /** Mount points below a directory that is to be an overlay's lower layer. */

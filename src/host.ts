@@ -15,6 +15,7 @@ import {
   O_RDWR,
   RLIMITS,
 } from "./libc/constants.ts";
+import { errnoText } from "./libc/errno.ts";
 import { linkTarget, isErrno, pathOwner, pathStatus, readFile, readText } from "./libc/files.ts";
 import type { Spec } from "./spec.ts";
 import type { Kind } from "./step.ts";
@@ -30,11 +31,13 @@ export function gatherFacts(spec: Asking, needed?: string): HostFacts {
   const gid = rawCall("getegid");
   const root = uid === 0 && inInitialUserNamespace();
   const kinds = new Map<string, Kind>();
-  const [owners, unseen] = [new Map<string, number>(), new Map<string, number>()];
+  const [owners, unseen] = [new Map<string, number>(), new Map<string, string>()];
   const look = (path: string) => {
     const found = pathOwner(path);
     if (typeof found === "number") {
-      if (!isErrno(found, "ENOENT")) unseen.set(path, -found);
+      if (isErrno(found, "ENOENT")) return;
+      const { name, meaning } = errnoText(-found);
+      unseen.set(path, `${name} ${meaning}`);
       return;
     }
     kinds.set(path, found.directory ? "directory" : "file");

@@ -129,6 +129,19 @@ export function checkOptions(options: unknown): asserts options is SandboxOption
   if (absent !== undefined) throw new UsageError(`${absent} is missing`);
 }
 
+/** What the program reads. @throws UsageError */
+export function checkInput(value: unknown, words: readonly string[]): void {
+  const data = isText(value) || value instanceof Uint8Array || value instanceof ReadableStream;
+  if (!data || (value === "pipe" && !words.includes("pipe")))
+    throw new UsageError(`stdin must be ${words.join(", ")}, a text, bytes or a stream`);
+}
+
+/** The members of a call's own options. @throws UsageError that names one which there is not */
+export function checkMembers(options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options))
+    if (!known.includes(name)) throw new UsageError(`there is no option ${name}`, { hint: known.join(", ") });
+}
+
 /** Where the program writes. @throws UsageError */
 export function checkOutput(name: string, value: unknown): void {
   if (!isOneOf(["inherit", "null", "pipe"])(value))

@@ -9,7 +9,14 @@ import * as defaults from "./defaults.ts";
 import { UsageError } from "./errors.ts";
 import { formatPlan } from "./explain.ts";
 import { gatherFacts } from "./host.ts";
-import { checkObject, checkOptions, checkOutput, type SandboxOptions } from "./library-options.ts";
+import {
+  checkInput,
+  checkMembers,
+  checkObject,
+  checkOptions,
+  checkOutput,
+  type SandboxOptions,
+} from "./library-options.ts";
 import type { Outcome } from "./launch/outcome.ts";
 import { type Input, type Output, type Running, spawn, type Stdio } from "./launch/spawn.ts";
 import { ARCH } from "./libc/call.ts";
@@ -42,6 +49,9 @@ export interface RunOptions extends Control {
   readonly stderr?: "bytes" | "inherit" | "null";
 }
 
+/** The members of both. */
+const CONTROLS = ["stdin", "stdout", "stderr", "signal"];
+
 /** An Outcome, with what the program has written where that was wanted as bytes; else empty. */
 export interface Finished extends Outcome {
   readonly stdout: Uint8Array;
@@ -57,7 +67,9 @@ export interface Sandbox extends Running, AsyncDisposable {}
  *   be started, the reason of `signal` when that aborts
  */
 export async function run(wanted: SandboxOptions | Spec, options: RunOptions = {}): Promise<Finished> {
+  checkMembers(options, CONTROLS);
   const { signal, stdin = "null", stdout = "bytes", stderr = "bytes" } = options;
+  checkInput(stdin, ["inherit", "null"]);
   const output = (kind: "bytes" | "inherit" | "null"): Output => (kind === "bytes" ? "pipe" : kind);
   const started = await start(wanted, {
     stdin,
@@ -75,12 +87,14 @@ async function bytes(stream: ReadableStream<Uint8Array> | undefined): Promise<Ui
 
 /** Start a sandbox; its streams, and its end as a promise. @throws UsageError, SystemError; the reason of `signal` */
 export async function start(wanted: SandboxOptions | Spec, options: StartOptions = {}): Promise<Sandbox> {
-  const { signal, stdout = "pipe", stderr = "pipe" } = options;
+  checkMembers(options, CONTROLS);
+  const { signal, stdin = "null", stdout = "pipe", stderr = "pipe" } = options;
+  checkInput(stdin, ["inherit", "null", "pipe"]);
   checkOutput("stdout", stdout);
   checkOutput("stderr", stderr);
   const made = await plan(wanted);
   signal?.throwIfAborted();
-  const running = spawn(made, { stdin: inputOf(options.stdin), stdout, stderr });
+  const running = spawn(made, { stdin: inputOf(stdin), stdout, stderr });
   const abort = () => running.kill("SIGKILL"); // of the launcher: the sandbox goes with it
   signal?.addEventListener("abort", abort, { once: true });
   const outcome = running.outcome.then(
@@ -102,7 +116,7 @@ export async function start(wanted: SandboxOptions | Spec, options: StartOptions
   return { ...running, outcome, [Symbol.asyncDispose]: dispose };
 }
 
-function inputOf(input: Input = "null"): Stdio["stdin"] {
+function inputOf(input: Input): Stdio["stdin"] {
   if (input === "inherit" || input === "null" || input === "pipe") return { kind: input };
   return { data: typeof input === "string" ? new TextEncoder().encode(input) : input };
 }

@@ -5,7 +5,6 @@
 
 import { UsageError } from "./errors.ts";
 import type { HostFacts } from "./facts.ts";
-import { errnoText } from "./libc/errno.ts";
 import { idPlan } from "./namespaces/user.ts";
 import { securityOf } from "./process/security.ts";
 import type { Spec } from "./spec.ts";
@@ -25,11 +24,8 @@ const quote = (text: string): string => JSON.stringify(text);
  * other (getcwd(2)).
  */
 function absent(path: string, { unseen }: HostFacts, what = ""): string {
-  const errno = unseen.get(path);
-  if (errno !== undefined) {
-    const { name, meaning } = errnoText(errno);
-    return `${what}${path}: ${name} ${meaning}`;
-  }
+  const why = unseen.get(path);
+  if (why !== undefined) return `${what}${path}: ${why}`;
   return path === "/proc/self/cwd" ? "the working directory has been removed" : `${what}${path} does not exist`;
 }
 

@@ -74,17 +74,19 @@ function terminalOf(caller: readonly string[]): string {
   return "TERM=xterm";
 }
 
+/** Arguments and environment together may have 6 MiB at most (execve(2)). */
+const MOST_ENV_BYTES = 1 << 23;
+
 function readEnvFile(path: string, words: string): string {
   let bytes: Uint8Array | number;
   try {
-    bytes = readFile(path);
-  } catch (cause) {
-    throw new UsageError(`${path} cannot be read: ${cause instanceof SystemError ? cause.code : "error"}`, {
-      from: words,
-      cause,
-    });
+    bytes = readFile(path, MOST_ENV_BYTES + 1);
+  } catch (error) {
+    bytes = error instanceof SystemError ? -error.errno : 0;
   }
   if (typeof bytes === "number")
     throw new UsageError(systemError(`${path} cannot be read`, -bytes).message, { from: words });
+  if (bytes.length > MOST_ENV_BYTES)
+    throw new UsageError(`${path} has more than 8 MiB, and no program can be given as much`, { from: words });
   return decodeBytes(bytes);
 }

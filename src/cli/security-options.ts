@@ -2,7 +2,7 @@
 
 import type { Rights } from "../build-spec.ts";
 import * as defaults from "../defaults.ts";
-import { HutchError, UsageError } from "../errors.ts";
+import { HutchError, SystemError, UsageError } from "../errors.ts";
 import { ARCH, rawCall, systemError } from "../libc/call.ts";
 import { F_GETFD } from "../libc/constants.ts";
 import { SYSCALLS } from "../libc/syscalls.ts";
@@ -115,6 +115,9 @@ function profileText(path: string, from: string): string {
   }
   try {
     return new TextDecoder().decode(readAll(descriptor, MOST_BYTES));
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw systemError(`read ${path}`, error.errno, { from, hint: "a profile is a JSON file" });
   } finally {
     closeDescriptor(descriptor);
   }

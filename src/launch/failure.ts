@@ -40,7 +40,16 @@ function explainReport(bytes: Uint8Array, context: Stored): HutchError {
   if (operation === undefined) return new HutchError("the launcher failed before its first step");
   const mark = context.marks.findLast(([first]) => first <= record)?.[1] ?? -1;
   const root = context.steps.find(({ op }) => op === "attach-root")?.why;
-  return explainFailure(context.steps[mark], operationName(operation, context.arch), errno, root);
+  // A pid namespace whose PID 1 has ended takes no process any more (clone(2), ENOMEM).
+  const called = operationName(operation, context.arch);
+  if (
+    mark < 0 &&
+    called === "clone" &&
+    errnoText(errno).name === "ENOMEM" &&
+    context.steps.some(({ op }) => op === "join")
+  )
+    return new HutchError("the sandbox has ended meanwhile, or there is no memory for another process (clone: ENOMEM)");
+  return explainFailure(context.steps[mark], called, errno, root);
 }
 
 /**

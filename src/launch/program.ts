@@ -13,6 +13,7 @@
  */
 
 import { setInt32, uint64 } from "../bytes.ts";
+import { HutchError } from "../errors.ts";
 import { type Arch, SYSCALLS, type SyscallName } from "../libc/syscalls.ts";
 import { INTERPRETER } from "./interpreter-bytes.ts";
 
@@ -67,6 +68,11 @@ export function recordAt(address: number): number {
 /** The program header of the data, which is the last part of the file (elf(5)). */
 const DATA_HEADER = 64 + 3 * 56;
 
+/** What has room between the fixed addresses; the data may grow up to where an address is no positive 32-bit number. */
+const MOST_RECORD_BYTES = CELLS_ADDRESS - RECORDS_ADDRESS;
+const MOST_CELL_BYTES = DATA_ADDRESS - CELLS_ADDRESS;
+const MOST_DATA_BYTES = 0x40000000 - DATA_ADDRESS;
+
 interface Segment {
   readonly flags: number;
   readonly offset: number;
@@ -98,6 +104,9 @@ function segments({ arch, words, data, cellBytes }: Program): readonly Segment[]
 
 /** Encode a program as a static ELF executable (elf(5): ET_EXEC, four PT_LOAD, PT_GNU_STACK). */
 export function encode(program: Program): Uint8Array {
+  const { words, cellBytes } = program;
+  if (words.length * 4 > MOST_RECORD_BYTES || cellBytes > MOST_CELL_BYTES || program.data.length > MOST_DATA_BYTES)
+    throw new HutchError("so much is asked for that the launcher has no room for it", { hint: "fewer mounts" });
   const list = segments(program);
   const [, records, , data] = list as readonly [Segment, Segment, Segment, Segment];
   const image = new Uint8Array(data.offset + data.fileBytes);

@@ -268,7 +268,8 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
 /** Turn into the program that reads the report. The descriptors are numbers by now. */
 function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, reportFd: number): void {
   asm.call("chdir", ["/"], { onError: "ignore" }); // the caller's directory may be covered by the workspace
-  for (const fd of [reportFd, outputFd]) if (fd !== undefined) asm.call("fcntl", [fd, c.F_SETFD, 0]);
+  for (const fd of [reportFd, outputFd])
+    if (fd !== undefined) asm.call("fcntl", [fd, c.F_SETFD, 0], { onError: "ignore" });
   const args = [executableFd, "", asm.strings(argv(reportFd, outputFd)), asm.strings([]), c.AT_EMPTY_PATH];
   asm.call("execveat", args, { onError: "ignore" });
 }

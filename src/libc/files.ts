@@ -127,12 +127,12 @@ function joined(chunks: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(chunks);
 }
 
-/** A whole file's bytes, or -errno. */
-export function readFile(path: string): Uint8Array | number {
+/** A whole file's bytes, up to `limit`, or -errno. */
+export function readFile(path: string, limit?: number): Uint8Array | number {
   const descriptor = search("openat", c.AT_FDCWD, path, c.O_RDONLY | c.O_CLOEXEC);
   if (descriptor < 0) return descriptor;
   try {
-    return readAll(descriptor);
+    return readAll(descriptor, limit);
   } finally {
     rawCall("close", descriptor);
   }

@@ -168,7 +168,10 @@ function readEnvVars(path: string): string {
 export function checkBuildVariables(variables: readonly EnvVar[], store: Store, from: string): BuildVariables {
   const facts = buildFacts(variables);
   const { shell } = facts;
-  if (shell === undefined) throw new UsageError(`no SHELL in ${from}`);
+  if (shell === undefined)
+    throw new UsageError(`no SHELL in ${from}`, {
+      hint: "stdenv sets it; for a builder that does not, export it in that file or give the derivation (--drv) alone",
+    });
   const storeRoot = onHost(store, store.storeDir);
   if (!isDirectory(storeRoot)) throw new UsageError(`no Nix store at ${storeRoot}`, { hint: "is Nix installed here?" });
   if (parseStorePath(shell, store.storeDir) === undefined)

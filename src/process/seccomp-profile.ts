@@ -118,7 +118,9 @@ export function parseSeccompJson(json: string): unknown {
         : value,
     );
   } catch (error) {
-    throw new UsageError(`seccomp profile: not JSON: ${error instanceof Error ? error.message : String(error)}`);
+    const deep = error instanceof RangeError; // Bun's parser calls itself
+    const what = deep ? "it is nested too deeply" : error instanceof Error ? error.message : String(error);
+    throw new UsageError(`seccomp profile: not JSON: ${what}`);
   }
 }
 

@@ -64,6 +64,7 @@ export function openNamespaces(entry: RunningEntry): readonly Joined[] {
     const path = link === "time_for_children" ? "ns/time" : `ns/${link}`;
     const fd = rawCall("openat", directory, path, c.O_RDONLY);
     if (fd < 0) {
+      if (processStatus(program) === undefined) throw gone(name);
       throw systemError(`open the ${namespace} namespace of ${name}`, -fd, {
         hint: "the program may not be looked into: it has changed its user, or made itself not dumpable",
       });

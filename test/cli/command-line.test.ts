@@ -27,6 +27,26 @@ const REFUSED: readonly Refusal[] = [
     args: ["-m", "1g", "scratch", "true"],
     says: ["-m", "no limit on a whole sandbox", "--ulimit"],
   },
+  {
+    what: "an environment without end",
+    args: ["--env-file", "/dev/zero", "scratch", "true"],
+    says: ["more than 8 MiB", "--env-file /dev/zero"],
+  },
+  {
+    what: "a directory as an environment",
+    args: ["--env-file", "/tmp", "scratch", "true"],
+    says: ["/tmp cannot be read", "EISDIR", "--env-file /tmp"],
+  },
+  {
+    what: "a directory as a profile",
+    args: ["--seccomp", "/tmp", "scratch", "true"],
+    says: ["read /tmp", "EISDIR", "--seccomp /tmp"],
+  },
+  {
+    what: "more mounts than the launcher has room for",
+    args: [...Array.from({ length: 9000 }, (_, index) => `--tmpfs=/t${index}`), "scratch", "true"],
+    says: ["no room", "fewer mounts"],
+  },
   { what: "docker's --dns", args: ["--dns", "1.1.1.1", "scratch", "true"], says: ["--dns", "--network host"] },
   { what: "docker's --device", args: ["--device=/dev/kvm", "scratch", "true"], says: ["--device", "-v /dev/NAME"] },
   {

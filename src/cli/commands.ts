@@ -41,6 +41,14 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "bring images into the store",
     load: async () => (await import("./pull.ts")).pull,
   },
+  login: {
+    summary: "keep a password for a registry",
+    load: async () => (await import("./login.ts")).login,
+  },
+  logout: {
+    summary: "forget the password for a registry",
+    load: async () => (await import("./logout.ts")).logout,
+  },
   images: {
     summary: "list the images of the store",
     load: async () => (await import("./images.ts")).images,

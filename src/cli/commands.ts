@@ -57,6 +57,10 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "show what is known of images, as JSON",
     load: async () => (await import("./inspect.ts")).inspect,
   },
+  history: {
+    summary: "show how an image was made",
+    load: async () => (await import("./history.ts")).history,
+  },
   tag: {
     summary: "give an image of the store another name",
     load: async () => (await import("./tag.ts")).tag,

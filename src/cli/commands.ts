@@ -81,6 +81,10 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "read images from an archive",
     load: async () => (await import("./load.ts")).load,
   },
+  import: {
+    summary: "make an image of a root file system in a tar archive",
+    load: async () => (await import("./import.ts")).importCommand,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     load: async () => (await import("./mydocker.ts")).mydocker,

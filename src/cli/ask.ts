@@ -5,6 +5,7 @@ import { constants } from "node:os";
 import { encodeBytes } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
 import { rawCall } from "../libc/call.ts";
+import { isIgnored } from "../libc/children.ts";
 import { writeAll } from "../libc/files.ts";
 import { awaitForeground, changeTerminal, silentSettings, terminalSettings } from "../libc/terminal.ts";
 
@@ -45,7 +46,8 @@ const ENDING = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"] as const;
 
 /**
  * Ask for a line that is not seen. The terminal's settings come back on every way out that a program notices: an answer, an
- * error, ^C, ^\, a hang-up, SIGTERM; ^Z gives them back until the job goes on.
+ * error, ^C, ^\, a hang-up, SIGTERM; ^Z gives them back until the job goes on. What the caller has us ignore stays ignored,
+ * but for SIGINT and SIGTERM, which Bun takes on every terminal before we can see that.
  */
 export async function askSecretly(prompt: string): Promise<Uint8Array | undefined> {
   awaitForeground(0);
@@ -63,26 +65,34 @@ export async function askSecretly(prompt: string): Promise<Uint8Array | undefine
     changeTerminal(0, settings);
     write("\n");
   };
+  const { promise: broken, reject } = Promise.withResolvers<never>();
   const stop = (): void => {
-    back();
-    process.off("SIGTSTP", stop);
-    rawCall("kill", process.pid, constants.signals.SIGTSTP); // goes on here with SIGCONT
-    process.on("SIGTSTP", stop);
-    awaitForeground(0);
-    hide();
-    write(prompt);
+    try {
+      back();
+      process.off("SIGTSTP", stop);
+      rawCall("kill", process.pid, constants.signals.SIGTSTP); // goes on here with SIGCONT
+      process.on("SIGTSTP", stop);
+      awaitForeground(0);
+      hide();
+      write(prompt);
+    } catch (error) {
+      reject(error);
+    }
   };
+  const isHeeded = (signal: NodeJS.Signals): boolean => !isIgnored(constants.signals[signal]);
+  const ending = ENDING.filter(isHeeded);
+  const isStopped = isHeeded("SIGTSTP");
   function restore(): void {
-    for (const signal of ENDING) process.off(signal, end);
-    process.off("SIGTSTP", stop);
+    for (const signal of ending) process.off(signal, end);
+    if (isStopped) process.off("SIGTSTP", stop);
     back();
   }
-  for (const signal of ENDING) process.on(signal, end);
-  process.on("SIGTSTP", stop);
+  for (const signal of ending) process.on(signal, end);
+  if (isStopped) process.on("SIGTSTP", stop);
   try {
     hide();
     write(prompt);
-    return await readLine();
+    return await Promise.race([readLine(), broken]);
   } finally {
     restore();
   }

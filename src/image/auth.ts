@@ -14,7 +14,10 @@ import { formatRegistryErrors, RegistryError } from "./registry-error.ts";
 export type AuthContext = {
   /** For errors. */
   readonly host: string;
-  /** `repository:library/alpine:pull`, asked for when the challenge names none; "" is no scope, to log in. */
+  /**
+   * `repository:library/alpine:pull`, asked for when the challenge names none. "" is none whatever the challenge says, to
+   * log in: some name an example of one there.
+   */
   readonly scope: string;
   readonly credentials: Credentials | undefined;
   /** How to reach the token server: TLS, time limits, plain text. */
@@ -64,8 +67,9 @@ export function createAuthorizer(context: AuthContext): Authorizer {
 
 /** Scopes of a challenge: the parameter may hold several, parted by spaces. */
 function scopesOf(parameter: string | undefined, own: string): string[] {
+  if (own === "") return [];
   const scopes = (parameter ?? "").split(" ").filter((scope) => scope !== "");
-  return scopes.length > 0 || own === "" ? scopes : [own];
+  return scopes.length === 0 ? [own] : scopes;
 }
 
 async function fetchToken(context: AuthContext, parameters: Readonly<Record<string, string>>): Promise<Token> {

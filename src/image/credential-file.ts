@@ -8,6 +8,7 @@ import {
   chownSync,
   closeSync,
   constants,
+  fstatSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -119,11 +120,24 @@ async function changeFile(given: string, change: (text: string | undefined) => s
     const text = change(known?.text);
     if (text === undefined || text === known?.text) return;
     parseAuthFile(text, given); // what is written can be read again
+    if (before !== undefined) requireOwner(given, before, fstatSync(lock));
     replace(file, text, before);
     call("fsync", lock); // so that the rename lasts
   } finally {
     closeSync(lock);
   }
+}
+
+/**
+ * A file stays its owner's: only one of the caller's own, or (for root) of whom the directory belongs to. In a directory for all,
+ * /tmp, somebody else's file would hand the password to them. @throws HutchError
+ */
+function requireOwner(file: string, { uid }: Stats, directory: Stats): void {
+  const own = process.getuid?.() ?? 0;
+  if (uid === own || (own === 0 && uid === directory.uid)) return;
+  throw new HutchError(`${file} belongs to user ${uid}, not to ${own}`, {
+    hint: "REGISTRY_AUTH_FILE names another file",
+  });
 }
 
 /** In a directory that others may lock too, nobody waits for ever. */

@@ -69,7 +69,7 @@ const emptyObjects = (keys: readonly string[]): Record<string, object> =>
  * @throws UsageError when it is none of these, or its value is not what it wants
  */
 export function applyInstruction(config: InstructedConfig, text: string, from: string): InstructedConfig {
-  const [, word = "", value = ""] = /^\s*([A-Za-z]+)(?:[\s=]\s*([^]*?))?\s*$/.exec(text) ?? [];
+  const [, word = "", value = ""] = /^([A-Za-z]+)(?:[\s=]\s*([^]*))?$/.exec(text.trim()) ?? [];
   const name = word.toUpperCase();
   const refuse = (why: string): never => {
     throw new UsageError(`${name || "instruction"}: ${why}`, { from });

@@ -70,18 +70,20 @@ const splice = (text: string, start: number, end: number, by: string): string =>
 
 /** The text without the members of the object at `path` whose keys are to go. */
 export function removeMembers(text: string, path: readonly string[], isGone: (key: string) => boolean): string {
-  const span = find(text, path);
-  const position = span?.members.findLastIndex(({ key }) => isGone(key)) ?? -1;
-  const member = span?.members[position];
-  if (span === undefined || member === undefined) return text;
-  const [before, after] = [span.members[position - 1], span.members[position + 1]];
-  const [start, end] =
-    after !== undefined
-      ? [member.start, after.start]
-      : before !== undefined
-        ? [before.end, member.end]
-        : [span.open + 1, span.close];
-  return removeMembers(splice(text, start, end, ""), path, isGone);
+  for (let rest = text; ;) {
+    const span = find(rest, path);
+    const position = span?.members.findLastIndex(({ key }) => isGone(key)) ?? -1;
+    const member = span?.members[position];
+    if (span === undefined || member === undefined) return rest;
+    const [before, after] = [span.members[position - 1], span.members[position + 1]];
+    const [start, end] =
+      after !== undefined
+        ? [member.start, after.start]
+        : before !== undefined
+          ? [before.end, member.end]
+          : [span.open + 1, span.close];
+    rest = splice(rest, start, end, "");
+  }
 }
 
 /**

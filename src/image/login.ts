@@ -181,7 +181,7 @@ export async function forgetAll({ env, uid }: LoginOptions): Promise<{ key: stri
     const known = readAuthFile(file);
     if (known === undefined) continue;
     const { helpers, store, entries } = known.auth;
-    const asked = [...helpers].map(([key, helper]) => ({ helper, server: helperServer(key) }));
+    const asked = [...helpers].map(([key, helper]) => ({ helper, server: helperServer(key.split("/", 1)[0] ?? key) }));
     if (store !== undefined) for (const server of await listHelper(store, env)) asked.push({ helper: store, server });
     for (const { helper, server } of asked) {
       if (helper !== "" && (await eraseFromHelper(helper, server, env)))

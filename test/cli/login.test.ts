@@ -208,6 +208,16 @@ eachCaller("login", (bench) => {
       await shows("shell> ");
       await settled(status);
     }
+    type("trap '' HUP\n"); // what the caller ignores is ignored
+    await shows("shell> ");
+    await asks();
+    process.kill(await findDescendant(terminal.pid, `${bench.binary} login ${host}`), "SIGHUP");
+    type("secret\n");
+    await shows("logged in as bob");
+    await shows("shell> ");
+    await settled(0);
+    type("trap - HUP\n");
+    await shows("shell> ");
     await asks();
     type(CONTROL.z);
     await shows("Stopped");

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { chmodSync, lstatSync, statSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { findCredentials } from "../../src/image/credentials.ts";
 import { removeMembers, setMember } from "../../src/image/json-edit.ts";
@@ -333,6 +333,34 @@ test("a registry that asks for nothing, and those that are none", async () => {
   const closed = await failure(verifyPassword(name("127.0.0.1:1"), bob, options));
   expect([closed.message, closed.hint]).toEqual(["127.0.0.1:1: connection refused", undefined]);
 });
+
+test("an example of a scope in the challenge is not asked for", async () => {
+  await using registry = startRegistry();
+  const files = await makeCertificate(join(scratch(), "token"));
+  await using tokens = startTokenServer(files, "hutch-test", "registry");
+  const challenge = `Bearer realm="${tokens.realm}",service="registry",scope="repository:user/image:pull"`;
+  registry.intercept = ({ authorization }) =>
+    authorization === null
+      ? new Response("", { status: 401, headers: { "www-authenticate": challenge } })
+      : Response.json({});
+  expect(await verifyPassword(name(registry.host), bob, fresh().options)).toBe(true);
+  expect(tokens.requests.map(({ scopes }) => scopes)).toEqual([[], []]);
+});
+
+test.skipIf(UID !== 0)(
+  "root's password goes into no file that another user has put into a directory for all (needs root)",
+  async () => {
+    const shared = scratch();
+    const place = fresh({ REGISTRY_AUTH_FILE: join(shared, "auth.json") });
+    writeFileSync(join(shared, "auth.json"), "{}");
+    chownSync(join(shared, "auth.json"), 1234, 1234);
+    expect((await failure(keep("quay.io", place))).message).toContain("belongs to user 1234, not to 0");
+    expect(readFileSync(join(shared, "auth.json"), "utf8")).toBe("{}");
+    chownSync(shared, 1234, 1234); // their own directory: the file stays theirs
+    await keep("quay.io", place);
+    expect(statSync(join(shared, "auth.json"))).toMatchObject({ uid: 1234, gid: 1234 });
+  },
+);
 
 test("a hostile registry: no password in plain text to others, on a redirect, or in an error", async () => {
   await using registry = startRegistry();

@@ -63,7 +63,7 @@ export async function askSecretly(prompt: string): Promise<Uint8Array | undefine
   };
   const back = (): void => {
     changeTerminal(0, settings);
-    write("\n");
+    rawCall("write", 2, encodeBytes("\n"), 1); // a terminal that has been hung up takes no more
   };
   const { promise: broken, reject } = Promise.withResolvers<never>();
   const stop = (): void => {

@@ -3,7 +3,7 @@
 import type { ArgsDef } from "citty";
 import { oneLine } from "../bytes.ts";
 import { HutchError, UsageError } from "../errors.ts";
-import { forget, forgetAll, formatPlace, keyOf, type Place } from "../image/login.ts";
+import { forget, formatPlace, keyOf } from "../image/login.ts";
 import { parseRegistryName } from "../image/reference.ts";
 import type { Command } from "./command.ts";
 import { has, parseMixed } from "./options.ts";
@@ -26,19 +26,17 @@ export const logout: Command = {
     }
     const [word, stray] = parsed.operands;
     if (stray !== undefined) throw new UsageError(`unexpected ${stray}`, { hint: `hutch logout ${OPERANDS}` });
-    const options = { env: process.env, uid: process.getuid?.() ?? 0 };
-    const line = (key: string, place: Place): string =>
-      oneLine(`${key}: logged out (${formatPlace(place)})`).concat("\n");
-    if (has(parsed, "all")) {
-      if (word !== undefined) throw new UsageError(`${word} is one of all`, { from: "--all" });
-      print((await forgetAll(options)).map(({ key, place }) => line(key, place)).join(""));
-      return 0;
+    if (word !== undefined && has(parsed, "all")) throw new UsageError(`${word} is one of all`, { from: "--all" });
+    const name = has(parsed, "all") ? "all" : parseRegistryName(word ?? "docker.io");
+    const { gone, failures } = await forget(name, { env: process.env, uid: process.getuid?.() ?? 0 });
+    print(gone.map(({ key, place }) => `${oneLine(`${key}: logged out (${formatPlace(place)})`)}\n`).join(""));
+    const [failure, ...others] = failures;
+    if (failure !== undefined) {
+      const more = others.map(({ message }) => `; ${message}`).join("");
+      throw new HutchError(failure.message + more, failure.hint === undefined ? {} : { hint: failure.hint });
     }
-    const key = keyOf(parseRegistryName(word ?? "docker.io"));
-    const places = await forget(parseRegistryName(word ?? "docker.io"), options);
-    if (places.length === 0)
-      throw new HutchError(`not logged in to ${key}`, { hint: "hutch logout --all forgets all" });
-    print(places.map((place) => line(key, place)).join(""));
+    if (gone.length === 0 && name !== "all")
+      throw new HutchError(`not logged in to ${keyOf(name)}`, { hint: "hutch logout --all forgets all" });
     return 0;
   },
 };

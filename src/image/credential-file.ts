@@ -13,16 +13,15 @@ import {
   mkdirSync,
   openSync,
   realpathSync,
-  rmSync,
   type Stats,
   statSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { encodeBytes, fsPath } from "../bytes.ts";
 import { HutchError, SystemError } from "../errors.ts";
-import { call } from "../libc/call.ts";
-import { tryLock } from "../libc/file.ts";
-import { writeAll } from "../libc/files.ts";
+import { call, rawCall, systemError } from "../libc/call.ts";
+import { AT_FDCWD, tryLock } from "../libc/file.ts";
+import { isErrno, writeAll } from "../libc/files.ts";
 import { type Credentials, normalizeKey, parseAuthFile, readAuthFile } from "./credentials.ts";
 import { removeMembers, setMember } from "./json-edit.ts";
 import { rename } from "./store.ts";
@@ -77,11 +76,9 @@ export async function storeInFile(
   await changeFile(file, (text) => withEntry(text ?? "{}\n", file, key, auth));
 }
 
-/** Remove the entries of a registry, or of all that `isGone` says. */
+/** Remove the entries of keys, as they are written in the file. @throws HutchError when it cannot be written */
 export async function eraseFromFile(file: string, isGone: (key: string) => boolean): Promise<void> {
-  await changeFile(file, (text) =>
-    text === undefined ? undefined : removeMembers(text, pathOf(file), (key) => isGone(normalizeKey(key))),
-  );
+  await changeFile(file, (text) => (text === undefined ? undefined : removeMembers(text, pathOf(file), isGone)));
 }
 
 /**
@@ -161,7 +158,8 @@ async function lockDirectory(fd: number, directory: string): Promise<void> {
 
 function replace(file: string, text: string, before: Stats | undefined): void {
   const temporary = `${file}.hutch`; // always the same, under the lock: what a killed process left goes here
-  attempt(`remove ${temporary}`, () => rmSync(fsPath(temporary), { force: true }));
+  const removed = rawCall("unlinkat", AT_FDCWD, temporary, 0);
+  if (removed < 0 && !isErrno(removed, "ENOENT")) throw systemError(`remove ${temporary}`, -removed);
   const fd = attempt(`write ${file}`, () => openSync(fsPath(temporary), "wx", 0o600));
   try {
     try {
@@ -176,7 +174,7 @@ function replace(file: string, text: string, before: Stats | undefined): void {
     }
     rename(temporary, file);
   } catch (error) {
-    rmSync(fsPath(temporary), { force: true });
+    rawCall("unlinkat", AT_FDCWD, temporary, 0);
     throw error;
   }
 }

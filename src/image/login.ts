@@ -6,6 +6,7 @@ import { registryBase, registryTransport } from "./connection.ts";
 import { entryKeys, eraseFromFile, isOwnPlace, storeInFile } from "./credential-file.ts";
 import { eraseFromHelper, helperServer, listHelper, storeInHelper } from "./credential-helper.ts";
 import {
+  type AuthFile,
   authFiles,
   type Credentials,
   findCredentials,
@@ -81,8 +82,14 @@ async function tryPassword(
   const { status, statusText } = response;
   throw new RegistryError(`${place.host}: ${status} ${statusText}`.trimEnd() + (detail && ` (${detail})`), {
     status,
-    hint: status === 401 || status === 403 ? "check the user name and the password" : "is this a registry (GET /v2/)?",
+    ...hintFor(status),
   });
+}
+
+function hintFor(status: number): { hint?: string } {
+  if (status === 401 || status === 403) return { hint: "check the user name and the password" };
+  if (status === 429) return { hint: "the registry limits requests: wait" };
+  return status < 500 ? { hint: "is this a registry (GET /v2/)?" } : {};
 }
 
 /** Where a password is kept, or was. */
@@ -141,7 +148,7 @@ export async function storePassword(
     for (const file of authFiles(env, uid)) {
       const auth = readAuthFile(file)?.auth;
       if (auth === undefined) continue;
-      if (auth.entries.has(key)) await eraseFromFile(file, (other) => other === key);
+      if (auth.entries.has(key)) await eraseFromFile(file, (other) => normalizeKey(other) === key);
       if (helperFor(auth, [key]) === place.name) break;
     }
   } else await storeInFile(place.file, key, credentials);
@@ -153,42 +160,56 @@ export async function storePassword(
     });
 }
 
+/** What was forgotten and where, and what could not be: a helper that forgets nothing keeps nobody from the rest. */
+export type Forgotten = {
+  readonly gone: readonly { readonly key: string; readonly place: Place }[];
+  readonly failures: readonly HutchError[];
+};
+
+/** A registry as a helper knows it. */
+type Asked = { readonly helper: string; readonly server: string };
+
 /**
- * Forget a registry's credentials, all that a pull would find: from every file and every helper that these name. Returns the
- * places that had some. @throws HutchError when one of them cannot be changed
+ * Forget a registry's credentials, or those of all: what a pull would find, from every file and every helper that these name.
+ * @throws HutchError when a file cannot be read
  */
-export async function forget(name: RegistryName, { env, uid }: LoginOptions): Promise<Place[]> {
-  const key = keyOf(name);
-  const places: Place[] = [];
+export async function forget(name: RegistryName | "all", { env, uid }: LoginOptions): Promise<Forgotten> {
+  const gone: { key: string; place: Place }[] = [];
+  const failures: HutchError[] = [];
+  const attempt = async <T>(action: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await action();
+    } catch (error) {
+      if (!(error instanceof HutchError)) throw error;
+      failures.push(error);
+      return undefined;
+    }
+  };
+  const isMeant = (key: string): boolean => name === "all" || normalizeKey(key) === keyOf(name);
   for (const file of authFiles(env, uid)) {
     const known = readAuthFile(file);
     if (known === undefined) continue;
-    const helper = name.path === "" ? helperFor(known.auth, [key]) : undefined;
-    const server = helperServer(name.domain);
-    if (helper !== undefined && (await eraseFromHelper(helper, server, env)))
-      places.push({ kind: "helper", name: helper, server });
-    if (!entryKeys(known.text, file).some((other) => normalizeKey(other) === key)) continue;
-    await eraseFromFile(file, (other) => other === key);
-    if (known.auth.entries.has(key)) places.push({ kind: "file", file });
+    const asked = name === "all" ? await attempt(() => allAsked(known.auth, env)) : askedFor(name, known.auth);
+    for (const { helper, server } of asked ?? [])
+      if ((await attempt(() => eraseFromHelper(helper, server, env))) === true)
+        gone.push({ key: normalizeKey(server), place: { kind: "helper", name: helper, server } });
+    if (!entryKeys(known.text, file).some(isMeant)) continue;
+    const before = failures.length;
+    await attempt(() => eraseFromFile(file, isMeant));
+    if (failures.length === before)
+      for (const key of known.auth.entries.keys()) if (isMeant(key)) gone.push({ key, place: { kind: "file", file } });
   }
-  return places;
+  return { gone, failures };
 }
 
-/** Forget the credentials of all registries. Returns what was forgotten, and where. @throws as forget() */
-export async function forgetAll({ env, uid }: LoginOptions): Promise<{ key: string; place: Place }[]> {
-  const gone: { key: string; place: Place }[] = [];
-  for (const file of authFiles(env, uid)) {
-    const known = readAuthFile(file);
-    if (known === undefined) continue;
-    const { helpers, store, entries } = known.auth;
-    const asked = [...helpers].map(([key, helper]) => ({ helper, server: helperServer(key.split("/", 1)[0] ?? key) }));
-    if (store !== undefined) for (const server of await listHelper(store, env)) asked.push({ helper: store, server });
-    for (const { helper, server } of asked) {
-      if (helper !== "" && (await eraseFromHelper(helper, server, env)))
-        gone.push({ key: normalizeKey(server), place: { kind: "helper", name: helper, server } });
-    }
-    await eraseFromFile(file, () => true);
-    for (const key of entries.keys()) gone.push({ key, place: { kind: "file", file } });
-  }
-  return gone;
+/** Helpers keep whole registries. */
+function askedFor({ domain, path }: RegistryName, auth: AuthFile): Asked[] {
+  const helper = path === "" ? helperFor(auth, [domain]) : undefined;
+  return helper === undefined ? [] : [{ helper, server: helperServer(domain) }];
+}
+
+async function allAsked({ helpers, store }: AuthFile, env: LoginOptions["env"]): Promise<Asked[]> {
+  const named = [...helpers].map(([key, helper]) => ({ helper, server: helperServer(key.split("/", 1)[0] ?? key) }));
+  const listed = store === undefined ? [] : await listHelper(store, env);
+  return [...named, ...listed.map((server) => ({ helper: store ?? "", server }))].filter(({ helper }) => helper !== "");
 }

@@ -6,7 +6,7 @@ import { requireTools, type Server, startDockerRegistry } from "../image/helpers
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { removeScratch, run, scratch } from "../image/helpers/stack.ts";
 import { file, tar } from "../image/tar-maker.ts";
-import { findDescendant } from "./host-processes.ts";
+import { findDescendant, isAlive, until } from "./host-processes.ts";
 import { eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
 import { CONTROL, openTerminal } from "./terminal.ts";
 
@@ -68,6 +68,16 @@ eachCaller("login", (bench) => {
     );
     expectSuccess(await hutch("logout", "--all"), `${host}: logged out (${kept})\n`);
     expectSuccess(await hutch("logout", "-a"), "");
+    // A file that cannot be changed keeps nobody from the others, and is told of.
+    const { folder, env: own } = place();
+    const config = `${folder}/.docker/config.json`;
+    const line = `echo secret | "$HUTCH" login -u bob --password-stdin "$1" && mkdir "$2/.docker" && cp "$3" "$2/.docker/config.json" && mkdir "$2/.docker/config.json.hutch"`;
+    expectSuccess(await bench.shell(line, [host, folder, `${folder}/run/containers/auth.json`], { env: own }), /./);
+    const partly = await bench.hutch(["logout", "--all"], { env: own });
+    expect(partly.stdout).toBe(`${host}: logged out (${folder}/run/containers/auth.json)\n`);
+    expect(partly.stderr).toMatch(/^hutch logout: remove \S+config\.json\.hutch: EISDIR [^;]+\n$/);
+    expect(partly.code).toBe(125);
+    expect(readFileSync(config, "utf8")).toContain(host);
   });
 
   test("a wrong password changes nothing, and bad words are one line without a password", async () => {
@@ -230,7 +240,10 @@ eachCaller("login", (bench) => {
     await shows("shell> ");
     await settled(0);
     expect(terminal.screen()).not.toContain("secret");
-    type("exit\n");
+    await asks();
+    const asking = await findDescendant(terminal.pid, `${bench.binary} login ${host}`);
+    terminal.close(); // a hang-up
+    await until("the end of who asks", () => !isAlive(asking));
     await terminal.ended;
   });
 });

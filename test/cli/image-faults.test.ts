@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { dir, file, hard, link, tar } from "../image/tar-maker.ts";
-import { type Bench, eachCaller, expectSuccess, needs } from "./hutch.ts";
+import { type Bench, eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
 
 const root = tar(
   ...[dir("etc"), file("etc/motd", "hello ".repeat(2000)), hard("etc/two", "etc/motd"), link("l", "etc/motd")],
@@ -135,5 +135,25 @@ eachCaller("the store", (bench) => {
       }
     }
     expect(hits).toBeGreaterThanOrEqual(4);
+  });
+
+  test("a temporary file that a prune takes from who makes the store, or its list, is written again", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/layout`, image);
+    const env = { HUTCH_STORE: `${folder}/store` };
+    for (const [command, when] of [
+      ["images --format json", "1"],
+      ['rmi "oci:$1"', "1"],
+      ["images", "1..5"],
+    ] as const) {
+      if (when === "1..5") await bench.shell('rm -rf "$HUTCH_STORE"', [], { env });
+      if (command.startsWith("rmi")) await bench.shell('"$HUTCH" pull "oci:$1"', [`${folder}/layout`], { env });
+      const inject = `-e trace=renameat2 -e inject=renameat2:error=ENOENT:when=${when}`;
+      const line = `strace -f -qq -o /dev/null ${inject} "$HUTCH" ${command}`;
+      const result = await bench.shell(line, [`${folder}/layout`], { env });
+      if (when === "1") expectSuccess(result, /./);
+      else expectFailure(result, 125, "hutch images: rename to ", "index.json: ENOENT"); // a place that is not there at all
+      expect(names(`${folder}/store/tmp`)).toEqual([]);
+    }
   });
 });

@@ -41,6 +41,14 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "bring images into the store",
     load: async () => (await import("./pull.ts")).pull,
   },
+  login: {
+    summary: "keep a password for a registry",
+    load: async () => (await import("./login.ts")).login,
+  },
+  logout: {
+    summary: "forget the password for a registry",
+    load: async () => (await import("./logout.ts")).logout,
+  },
   images: {
     summary: "list the images of the store",
     load: async () => (await import("./images.ts")).images,
@@ -48,6 +56,10 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   inspect: {
     summary: "show what is known of images, as JSON",
     load: async () => (await import("./inspect.ts")).inspect,
+  },
+  history: {
+    summary: "show how an image was made",
+    load: async () => (await import("./history.ts")).history,
   },
   tag: {
     summary: "give an image of the store another name",
@@ -68,6 +80,10 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   load: {
     summary: "read images from an archive",
     load: async () => (await import("./load.ts")).load,
+  },
+  import: {
+    summary: "make an image of a root file system in a tar archive",
+    load: async () => (await import("./import.ts")).importCommand,
   },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",

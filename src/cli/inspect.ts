@@ -7,7 +7,7 @@ import { inspectJson } from "../image/views.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
-import { print } from "./report.ts";
+import { print, printJson } from "./report.ts";
 
 const OPTIONS = {
   format: { type: "string", valueHint: "json", description: "accepted: it is always JSON" },
@@ -28,7 +28,7 @@ export const inspect: Command = {
     oneOf(parsed, "format", ["json"], "json");
     const { store } = imageContext();
     const found = parsed.operands.map((word) => inspectJson(inspectImage(store, word)));
-    print(`${JSON.stringify(found, null, 2)}\n`);
+    printJson(found);
     return 0;
   },
 };

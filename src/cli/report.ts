@@ -28,6 +28,12 @@ export function print(text: string): void {
   writeOutput(encodeBytes(text));
 }
 
+/** JSON on standard output. What JSON leaves as it is and a terminal may act upon (DEL, C1) is escaped too. */
+export function printJson(value: unknown): void {
+  const escape = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  print(`${JSON.stringify(value, null, 2).replace(/[\u007f-\u009f\u2028\u2029]/g, escape)}\n`);
+}
+
 /** An error as the user sees it: what happened, which of their words asked for it, what to do. */
 export function formatError(thrown: unknown, applet: string): string {
   const error = asSystemError(thrown);

@@ -5,19 +5,23 @@
 
 import { HutchError } from "../errors.ts";
 import { bestChallenge, parseChallenges } from "./challenge.ts";
+import type { Transport } from "./connection.ts";
 import type { Credentials } from "./credentials.ts";
-import { isLoopback, readBounded, send, type SendOptions } from "./http.ts";
+import { isLoopback, readBounded, send } from "./http.ts";
 import { optionalString, parseJsonObject } from "./json.ts";
 import { formatRegistryErrors, RegistryError } from "./registry-error.ts";
 
 export type AuthContext = {
   /** For errors. */
   readonly host: string;
-  /** `repository:library/alpine:pull`, asked for when the challenge names none. */
+  /**
+   * `repository:library/alpine:pull`, asked for when the challenge names none. "" is none whatever the challenge says, to
+   * log in: some name an example of one there.
+   */
   readonly scope: string;
   readonly credentials: Credentials | undefined;
   /** How to reach the token server: TLS, time limits, plain text. */
-  readonly transport: Pick<SendOptions, "tls" | "firstByte" | "plainAllowed">;
+  readonly transport: Transport;
   /** The registry itself was marked insecure by the user. */
   readonly insecure: boolean;
 };
@@ -63,6 +67,7 @@ export function createAuthorizer(context: AuthContext): Authorizer {
 
 /** Scopes of a challenge: the parameter may hold several, parted by spaces. */
 function scopesOf(parameter: string | undefined, own: string): string[] {
+  if (own === "") return [];
   const scopes = (parameter ?? "").split(" ").filter((scope) => scope !== "");
   return scopes.length === 0 ? [own] : scopes;
 }
@@ -115,7 +120,8 @@ async function requestToken(
   transport: AuthContext["transport"],
 ): Promise<Response> {
   if (credentials?.kind === "password" || credentials?.kind === "identity") {
-    const form = new URLSearchParams({ client_id: "hutch", scope: scopes.join(" "), access_type: "offline" });
+    const form = new URLSearchParams({ client_id: "hutch", access_type: "offline" });
+    if (scopes.length > 0) form.set("scope", scopes.join(" "));
     if (service !== undefined) form.set("service", service);
     if (credentials.kind === "identity") {
       form.set("grant_type", "refresh_token");

@@ -5,8 +5,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { decodeBytes, encodeBytes, fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
-import { asObject, type JsonObject, optionalString, optionalStrings, parseJsonObject } from "./json.ts";
+import { askHelper, helperServer, type HelperSecret } from "./credential-helper.ts";
+import { asObject, JSON_LIMIT, type JsonObject, optionalString, optionalStrings, parseJsonObject } from "./json.ts";
 
 export type Credentials =
   | { readonly kind: "password"; readonly username: string; readonly password: string }
@@ -17,27 +19,27 @@ export type Credentials =
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Credential files in the order in which they are asked; those of an unset directory are left out. */
+/**
+ * Credential files in the order in which they are asked; those of an unset directory are left out, and so is a directory
+ * that is not absolute (XDG Base Directory Specification): it would be one of the working directory's.
+ */
 export function authFiles(env: Env, uid: number): string[] {
   const given = env["REGISTRY_AUTH_FILE"];
   if (given !== undefined && given !== "") return [given];
-  const home = env["HOME"];
-  const inHome = (path: string): string[] => (home === undefined ? [] : [join(home, path)]);
-  const config = env["XDG_CONFIG_HOME"];
-  const docker = env["DOCKER_CONFIG"];
+  const inside = (variable: string, path: string): string | undefined => {
+    const directory = env[variable];
+    return directory?.startsWith("/") === true ? join(directory, path) : undefined;
+  };
   return [
-    join(
-      env["XDG_RUNTIME_DIR"] ?? `/run/containers/${uid}`,
-      env["XDG_RUNTIME_DIR"] ? "containers/auth.json" : "auth.json",
-    ),
-    ...(config === undefined ? inHome(".config/containers/auth.json") : [join(config, "containers/auth.json")]),
-    ...(docker === undefined ? inHome(".docker/config.json") : [join(docker, "config.json")]),
-    ...inHome(".dockercfg"),
-  ];
+    inside("XDG_RUNTIME_DIR", "containers/auth.json") ?? `/run/containers/${uid}/auth.json`,
+    inside("XDG_CONFIG_HOME", "containers/auth.json") ?? inside("HOME", ".config/containers/auth.json"),
+    inside("DOCKER_CONFIG", "config.json") ?? inside("HOME", ".docker/config.json"),
+    inside("HOME", ".dockercfg"),
+  ].filter((file) => file !== undefined);
 }
 
 /** A docker key as a host: `https://index.docker.io/v1/` is docker.io. */
-function normalizeKey(key: string): string {
+export function normalizeKey(key: string): string {
   const bare = key.replace(/^https?:\/\//, "");
   const host = bare.split("/", 1)[0] ?? "";
   if (host === "index.docker.io" || host === "registry-1.docker.io") return "docker.io";
@@ -74,7 +76,7 @@ export type AuthFile = {
 
 /** Read a credential file's text; `.dockercfg` has its entries at the top. @throws HutchError */
 export function parseAuthFile(text: string, where: string): AuthFile {
-  const object = parseJsonObject(new TextEncoder().encode(text), where);
+  const object = parseJsonObject(encodeBytes(text), where, JSON_LIMIT, "secret");
   const auths = where.endsWith(".dockercfg") ? object : asObject(object["auths"] ?? {}, `${where}.auths`);
   const entries = new Map<string, Credentials>();
   for (const [key, value] of Object.entries(auths)) {
@@ -89,34 +91,27 @@ export function parseAuthFile(text: string, where: string): AuthFile {
   };
 }
 
-/** Ask `docker-credential-NAME get`. undefined when it knows nothing of the server. @throws HutchError */
-async function askHelper(name: string, server: string, env: Env): Promise<Credentials | undefined> {
-  if (!/^[A-Za-z0-9._-]+$/.test(name)) throw new HutchError(`invalid credential helper ${JSON.stringify(name)}`);
-  const program = Bun.which(`docker-credential-${name}`, { PATH: env["PATH"] ?? "" });
-  if (program === null) {
-    throw new HutchError(`credential helper docker-credential-${name} is not in PATH`, { from: `registry ${server}` });
-  }
-  const child = Bun.spawn([program, "get"], {
-    stdin: new TextEncoder().encode(server),
-    stdout: "pipe",
-    stderr: "ignore",
-    env: { ...env },
-    timeout: 30_000,
-  });
-  const [output, code] = await Promise.all([new Response(child.stdout).bytes(), child.exited]);
-  const text = new TextDecoder().decode(output.subarray(0, 65_536));
-  if (code !== 0) {
-    if (/credentials not found/i.test(text)) return undefined;
-    throw new HutchError(`credential helper docker-credential-${name} failed for ${server} (exit ${code})`);
-  }
-  const answer = parseJsonObject(output, `docker-credential-${name}`, 65_536);
-  const username = optionalString(answer, "Username", "answer") ?? "";
-  const secret = optionalString(answer, "Secret", "answer") ?? "";
-  if (username === "" && secret === "") return undefined;
-  return username === "<token>"
-    ? { kind: "identity", token: secret }
-    : { kind: "password", username, password: secret };
+/** The helper that a file names for keys from most to least specific; an empty name is the file itself. */
+export function helperFor(auth: AuthFile, keys: readonly string[]): string | undefined {
+  const own = keys.map((key) => auth.helpers.get(key)).find((name) => name !== undefined);
+  return (own ?? auth.store) || undefined;
 }
+
+/** A credential file that can be read, or undefined. @throws HutchError when it is not what it should be */
+export function readAuthFile(file: string): { readonly text: string; readonly auth: AuthFile } | undefined {
+  let text: string;
+  try {
+    text = decodeBytes(readFileSync(fsPath(file)));
+  } catch (error) {
+    const code = (error as { code?: string }).code ?? String(error);
+    if (["ENOENT", "ENOTDIR", "EACCES"].includes(code)) return undefined;
+    throw new HutchError(`read ${file}: ${code}`, { cause: error });
+  }
+  return { text, auth: parseAuthFile(text, file) };
+}
+
+const fromHelper = ({ username, secret }: HelperSecret): Credentials =>
+  username === "<token>" ? { kind: "identity", token: secret } : { kind: "password", username, password: secret };
 
 /** Find credentials for a repository in the files and through helpers; undefined is anonymous. @throws HutchError */
 export async function findCredentials(
@@ -126,21 +121,14 @@ export async function findCredentials(
   uid: number,
 ): Promise<Credentials | undefined> {
   const keys = credentialKeys(domain, path);
+  const host = keys.at(-1) ?? domain;
   for (const file of authFiles(env, uid)) {
-    let text: string;
-    try {
-      text = readFileSync(file, "utf8");
-    } catch (error) {
-      const code = (error as { code?: string }).code ?? String(error);
-      if (["ENOENT", "ENOTDIR", "EACCES"].includes(code)) continue;
-      throw new HutchError(`read ${file}: ${code}`, { cause: error });
-    }
-    const auth = parseAuthFile(text, file);
-    const host = keys.at(-1) ?? domain;
-    const helper = keys.map((key) => auth.helpers.get(key)).find((name) => name !== undefined) ?? auth.store;
-    const server = host === "docker.io" ? "https://index.docker.io/v1/" : host;
-    const asked = helper === undefined ? undefined : await askHelper(helper, server, env);
-    const found = asked ?? keys.map((key) => auth.entries.get(key)).find((entry) => entry !== undefined);
+    const auth = readAuthFile(file)?.auth;
+    if (auth === undefined) continue;
+    const helper = helperFor(auth, keys);
+    const asked = helper === undefined ? undefined : await askHelper(helper, helperServer(host), env);
+    const kept = asked === undefined ? undefined : fromHelper(asked);
+    const found = kept ?? keys.map((key) => auth.entries.get(key)).find((entry) => entry !== undefined);
     if (found !== undefined) return found;
   }
   return undefined;

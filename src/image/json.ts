@@ -14,13 +14,22 @@ function refuse(where: string, what: string): never {
   throw new HutchError(`${where}: ${what}`);
 }
 
-/** Parse bytes that must hold one JSON object. @throws HutchError naming `where` */
-export function parseJsonObject(bytes: Uint8Array, where: string, limit: number = JSON_LIMIT): JsonObject {
+/**
+ * Parse bytes that must hold one JSON object. Where they may hold a "secret" the parser's words, which quote them, are left
+ * out. @throws HutchError naming `where`
+ */
+export function parseJsonObject(
+  bytes: Uint8Array,
+  where: string,
+  limit: number = JSON_LIMIT,
+  content: "open" | "secret" = "open",
+): JsonObject {
   if (bytes.byteLength > limit) refuse(where, `larger than ${limit} bytes`);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8").decode(bytes));
   } catch (error) {
+    if (content === "secret") refuse(where, "not JSON");
     refuse(where, `not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
   return asObject(value, where);

@@ -39,6 +39,8 @@ const REFERENCE = new RegExp(
   `^(${domainPattern})/(${component}(?:/${component})*)(?::(${tagPattern}))?(?:@(${digestPattern}))?$`,
 );
 
+const REGISTRY = new RegExp(`^(${domainPattern})(?:/(${component}(?:/${component})*))?/?$`);
+
 function refuse(text: string, why: string): never {
   throw new UsageError(`invalid image name ${JSON.stringify(text.slice(0, 300))}: ${why}`);
 }
@@ -91,6 +93,30 @@ function parseRegistry(text: string): RegistryReference {
   if (fault !== undefined) refuse(text, fault);
   const base = { kind: "registry", domain, path, digest: digest as Digest } as const;
   return tag === undefined ? base : { ...base, tag };
+}
+
+/**
+ * A registry as people write it to log in: `quay.io`, `localhost:5000`, `https://index.docker.io/v1/` (Docker's way: the
+ * path is no part of it), or a part of one, `quay.io/ns`. Returns what credentials are kept by. @throws UsageError
+ */
+export function parseRegistryName(text: string): { readonly domain: string; readonly path: string } {
+  const fail = (why: string): never => {
+    // Nothing is repeated that may be a password.
+    throw new UsageError(
+      `invalid registry${text.includes("@") ? "" : ` ${JSON.stringify(text.slice(0, 300))}`}: ${why}`,
+    );
+  };
+  if (text.includes("@")) fail("a user or digest is no part of it");
+  const isUrl = /^https?:\/\//.test(text);
+  const bare = text.replace(/^https?:\/\//, "");
+  const [, given = fail("not of the form HOST[:PORT][/PATH]"), path = ""] =
+    REGISTRY.exec(isUrl ? (bare.split("/", 1)[0] ?? "") : bare) ?? [];
+  const isDocker = ["index.docker.io", "registry-1.docker.io", DEFAULT_DOMAIN].includes(given);
+  const domain = isDocker ? DEFAULT_DOMAIN : given;
+  if (splitDomain(`${domain}/x`)[0] !== domain)
+    fail(`images of that name are Docker Hub's: a host has a dot or a port`);
+  if (!URL.canParse(`https://${domain}/`)) fail("no such port or host can be");
+  return { domain, path };
 }
 
 /** The full name, with host and tag or digest (a digest drops the tag). Twin of {@link parseReference}. */

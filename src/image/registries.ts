@@ -120,6 +120,19 @@ export function endpointsFor(reference: RegistryReference, rules: readonly Regis
   return [...mirrors, { ...apiHost(primary), insecure: rule.insecure, isMirror: false }];
 }
 
+/** Where a registry's API is asked: the host (with port), and whether a rule that sends pulls there calls it insecure. */
+export function registryHost(domain: string, rules: readonly RegistryRule[]): { host: string; insecure: boolean } {
+  const { host } = apiHost({ host: domain, path: "" });
+  const places = rules.flatMap((rule) => [
+    { insecure: rule.insecure, isHere: rule.location === "" && matchPrefix(host, rule.prefix) !== undefined },
+    ...[rule, ...rule.mirrors].map(({ location, insecure }) => ({
+      insecure,
+      isHere: apiHost(place(location, "")).host === host,
+    })),
+  ]);
+  return { host, insecure: places.some(({ insecure, isHere }) => insecure && isHere) };
+}
+
 function apiHost({ host, path }: { host: string; path: string }): { host: string; path: string } {
   return { host: host === "docker.io" ? "registry-1.docker.io" : host, path };
 }

@@ -1,18 +1,17 @@
 /** A registry's repository as the source of an image (OCI distribution-spec 1.1, pull). */
 
 import { createAuthorizer, type Authorizer } from "./auth.ts";
+import { registryBase, registryTransport, type Transport } from "./connection.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Digest, digestOf, isDigest, splitDigest } from "./digest.ts";
 import {
   isLoopback,
-  isPlainServer,
   type Pause,
   RETRY_POLICY,
   readBody,
   readBounded,
   type RetryPolicy,
   send,
-  type SendOptions,
   type TlsOptions,
   withRetries,
 } from "./http.ts";
@@ -61,27 +60,13 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
   /** Milliseconds between tries so far. */
   let waited = 0;
 
-  const transport = ({ host, insecure }: Endpoint): Pick<SendOptions, "tls" | "firstByte" | "plainAllowed"> => ({
-    tls: (url) => ({ insecure: insecure && isHost(url, host), ...options.certificates(url.host) }),
-    firstByte: answered ? firstByte : (firstAnswer ?? firstByte),
-    plainAllowed: (url) => isLoopback(url.hostname) || (insecure && isHost(url, host)),
-  });
+  const transport = (endpoint: Endpoint): Transport =>
+    registryTransport(endpoint, options.certificates, answered ? firstByte : (firstAnswer ?? firstByte));
 
-  /** https, or http where that is allowed and the other does not answer TLS. */
   async function connect(endpoint: Endpoint): Promise<Connection> {
     const { host, insecure } = endpoint;
-    const secure = new URL(`https://${host}/`);
-    let base = secure;
-    if (insecure || isLoopback(secure.hostname)) {
-      try {
-        const probe = await send(new URL("v2/", secure), transport(endpoint));
-        answered = true;
-        await probe.body?.cancel();
-      } catch (error) {
-        if (!isPlainServer(error)) throw error;
-        base = new URL(`http://${host}/`);
-      }
-    }
+    const { base, answered: now } = await registryBase(endpoint, transport(endpoint));
+    answered ||= now;
     const authorizer = createAuthorizer({
       host,
       scope: `repository:${endpoint.path}:pull`,
@@ -263,13 +248,9 @@ export function createRegistrySource(reference: RegistryReference, options: Regi
   };
 }
 
-/** True when a URL is of the host (with port) of an endpoint. */
-function isHost(url: URL, host: string): boolean {
-  return url.host === new URL(`${url.protocol}//${host}`).host;
-}
-
 function hintFor(status: number): { hint?: string } {
-  if (status === 401 || status === 403) return { hint: "the image does not exist, or its registry wants credentials" };
+  if (status === 401 || status === 403)
+    return { hint: "the image does not exist, or its registry wants credentials: hutch login" };
   if (status === 404) return { hint: "check the name and the tag" };
   return status === 429 ? { hint: "the registry limits pulls: log in or wait" } : {};
 }

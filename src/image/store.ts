@@ -177,9 +177,13 @@ export function explainWrite(error: unknown, store: Store): unknown {
   });
 }
 
+/** How often a temporary file may vanish under our hands before that is an error. */
+const VANISHINGS = 5;
+
 /**
  * Write a file so that it is there whole or not at all. With "new" a file that somebody else has put there in the
- * meantime stays.
+ * meantime stays. A prune takes what is in tmp/ of whoever does not hold the gc lock (who makes a store, or removes an image
+ * from the list): then it is written once more.
  */
 export function writeFileAtomic(
   store: Store,
@@ -187,22 +191,32 @@ export function writeFileAtomic(
   content: string | Uint8Array,
   mode: "replace" | "new" = "replace",
 ): void {
+  for (let tries = 1; ; tries++) {
+    const temporary = writeTemporary(store, path, content);
+    const renamed = rawCall("renameat2", AT_FDCWD, temporary, AT_FDCWD, path, mode === "new" ? 1 : 0);
+    if (renamed < 0) rawCall("unlinkat", AT_FDCWD, temporary, 0);
+    if (renamed === -(errnoNumber("ENOENT") ?? 0) && tries < VANISHINGS) continue;
+    if (renamed < 0 && !(mode === "new" && renamed === -(errnoNumber("EEXIST") ?? 0)))
+      throw systemError(`rename to ${path}`, -renamed);
+    break;
+  }
+  syncDirectory(parentPath(path));
+}
+
+/** A new file in tmp/ with this content, on disk. `path` is for errors. */
+function writeTemporary(store: Store, path: string, content: string | Uint8Array): string {
   const temporary = temporaryPath(store);
   const fd = openAt(AT_FDCWD, temporary, O.CREAT | O.EXCL | O.WRONLY, 0o600);
   try {
     writeAll(fd, typeof content === "string" ? new TextEncoder().encode(content) : content);
     sync(fd, path);
+    return temporary;
   } catch (error) {
     rawCall("unlinkat", AT_FDCWD, temporary, 0);
     throw explainWrite(error, store);
   } finally {
     closeFile(fd);
   }
-  const renamed = rawCall("renameat2", AT_FDCWD, temporary, AT_FDCWD, path, mode === "new" ? 1 : 0);
-  if (renamed < 0) rawCall("unlinkat", AT_FDCWD, temporary, 0);
-  if (renamed < 0 && !(mode === "new" && renamed === -(errnoNumber("EEXIST") ?? 0)))
-    throw systemError(`rename to ${path}`, -renamed);
-  syncDirectory(parentPath(path));
 }
 
 /** A file of ours, at most `limit` bytes; undefined when it is absent. */

@@ -54,6 +54,8 @@ export type TarReader = {
   readonly write: (chunk: Uint8Array) => void;
   /** Say that there are no more. @throws HutchError when the archive is cut short */
   readonly end: () => void;
+  /** Whether the two blocks of zeros have been read that mark the end. */
+  readonly hasEnded: () => boolean;
 };
 
 const META_LIMIT = 1024 * 1024;
@@ -243,7 +245,7 @@ export function createTarReader(onEntry: (entry: TarEntry) => TarSink | undefine
     if (cut || pending.longName !== undefined || pending.longLink !== undefined) refuseTar("cut short");
   }
 
-  return { write, end };
+  return { write, end, hasEnded: () => ended };
 }
 
 function lastText(pax: PaxRecords, key: string): string | undefined {

@@ -1,7 +1,7 @@
 /** Settings of a terminal: struct termios as the kernel's TCGETS and TCSETS have it (ioctl_tty(2), termios(3)). */
 
 import { rawCall, systemError } from "./call.ts";
-import { TCGETS, TCSBRK } from "./constants.ts";
+import { TCGETS, TCSBRK, TCSETSW } from "./constants.ts";
 import { isErrno } from "./files.ts";
 
 const TERMIOS_BYTES = 36; // four flag words, c_line, c_cc[19]; the same on both architectures
@@ -54,4 +54,22 @@ export function rawSettings(settings: Uint8Array): Uint8Array {
   raw[CONTROL_CHARACTERS + VTIME] = 0;
   raw[CONTROL_CHARACTERS + VMIN] = 1;
   return raw;
+}
+
+const ECHO = 0o10;
+const LOCAL_WORD = 12;
+
+/** The same settings without echo, to type a password; lines and signal characters stay (getpass(3)). */
+export function silentSettings(settings: Uint8Array): Uint8Array {
+  const silent = settings.slice();
+  silent[LOCAL_WORD] = (silent[LOCAL_WORD] ?? 0) & ~ECHO;
+  return silent;
+}
+
+/** Give a terminal settings, once what was written is out; false when it is gone. In the background that stops us (SIGTTOU). */
+export function changeTerminal(descriptor: number, settings: Uint8Array): boolean {
+  for (;;) {
+    const result = rawCall("ioctl", descriptor, TCSETSW, settings);
+    if (!isErrno(result, "EINTR")) return result === 0;
+  }
 }

@@ -4,21 +4,17 @@
  */
 
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { dir, file, hard, link, tar } from "../image/tar-maker.ts";
-import { type Bench, eachCaller, expectSuccess, needs } from "./hutch.ts";
+import { type Bench, eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
 
-const layers = [
-  layerOf(
-    tar(
-      ...[dir("etc"), file("etc/motd", "hello ".repeat(2000)), hard("etc/two", "etc/motd"), link("l", "etc/motd")],
-      ...[dir("old"), file("old/x"), file("gone")],
-    ),
-  ),
-  layerOf(tar(file(".wh.gone"), dir("old"), file("old/.wh..wh..opq"), file("old/y"))),
-];
+const root = tar(
+  ...[dir("etc"), file("etc/motd", "hello ".repeat(2000)), hard("etc/two", "etc/motd"), link("l", "etc/motd")],
+  ...[dir("old"), file("old/x"), file("gone")],
+);
+const layers = [layerOf(root), layerOf(tar(file(".wh.gone"), dir("old"), file("old/.wh..wh..opq"), file("old/y")))];
 const image = imageOf(layers, { Cmd: ["sh"] });
 
 /** A command of hutch in a store that is fresh, or `filled` with the image. */
@@ -40,6 +36,12 @@ const CASES: readonly Case[] = [
     calls: { renameat2: 2, linkat: 1, syncfs: 1, fdatasync: 1, mkdirat: 6, fsync: 7, pwrite64: 3, mknodat: 1 },
   },
   { name: "a load", filled: false, command: 'load -i "$2"', calls: { linkat: 1, renameat2: 2, write: 6 } },
+  {
+    name: "an import",
+    filled: false,
+    command: 'import "$3" box',
+    calls: { linkat: 1, renameat2: 2, syncfs: 1, fdatasync: 1, write: 2, pwrite64: 2, fsync: 4 },
+  },
   { name: "the last rmi", filled: true, command: 'rmi "oci:$1"', calls: { renameat2: 1, unlinkat: 3, fsync: 1 } },
   {
     name: "an rmi on a full disk",
@@ -94,7 +96,8 @@ eachCaller("the store", (bench) => {
     const folder = bench.folder();
     const [layout, archive, whole] = [`${folder}/layout`, `${folder}/archive.tar`, `${folder}/whole`];
     writeLayout(layout, image);
-    const args = [layout, archive];
+    const args = [layout, archive, `${folder}/root.tar`];
+    writeFileSync(`${folder}/root.tar`, root);
     const made = await bench.shell('"$HUTCH" pull "oci:$1" && "$HUTCH" save -o "$2" "oci:$1"', args, {
       env: { HUTCH_STORE: whole },
     });
@@ -132,5 +135,25 @@ eachCaller("the store", (bench) => {
       }
     }
     expect(hits).toBeGreaterThanOrEqual(4);
+  });
+
+  test("a temporary file that a prune takes from who makes the store, or its list, is written again", async () => {
+    const folder = bench.folder();
+    writeLayout(`${folder}/layout`, image);
+    const env = { HUTCH_STORE: `${folder}/store` };
+    for (const [command, when] of [
+      ["images --format json", "1"],
+      ['rmi "oci:$1"', "1"],
+      ["images", "1..5"],
+    ] as const) {
+      if (when === "1..5") await bench.shell('rm -rf "$HUTCH_STORE"', [], { env });
+      if (command.startsWith("rmi")) await bench.shell('"$HUTCH" pull "oci:$1"', [`${folder}/layout`], { env });
+      const inject = `-e trace=renameat2 -e inject=renameat2:error=ENOENT:when=${when}`;
+      const line = `strace -f -qq -o /dev/null ${inject} "$HUTCH" ${command}`;
+      const result = await bench.shell(line, [`${folder}/layout`], { env });
+      if (when === "1") expectSuccess(result, /./);
+      else expectFailure(result, 125, "hutch images: rename to ", "index.json: ENOENT"); // a place that is not there at all
+      expect(names(`${folder}/store/tmp`)).toEqual([]);
+    }
   });
 });

@@ -294,6 +294,7 @@ test("credential files: docker's keys, tokens, helpers", () => {
   expect([...file.helpers, file.store]).toEqual([["gcr.io", "gcloud"], "pass"]);
   expect(credentialKeys("quay.io", "ns/x")).toEqual(["quay.io/ns/x", "quay.io/ns", "quay.io"]);
   expect(credentialKeys("registry-1.docker.io", "library/x").at(-1)).toBe("docker.io");
+  expect(() => parseAuthFile('{"auths":{"x":{"auth":c2VjcmV0}}}', "f")).toThrow(/^f: not JSON$/);
   expect(() => parseAuthFile('{"auths":{"x":{"auth":"bm8="}}}', "f")).toThrow("not base64 of user:password");
   expect(parseAuthFile(JSON.stringify({ "old.test": { auth: auth("a:b") } }), "/h/.dockercfg").entries.size).toBe(1);
 });
@@ -311,6 +312,9 @@ test("credential files in their order", () => {
     "/d/config.json",
   ]);
   expect(authFiles({ REGISTRY_AUTH_FILE: "/a", HOME: "/h" }, 5)).toEqual(["/a"]);
+  // Of nothing, and of the working directory.
+  const nowhere = { XDG_RUNTIME_DIR: "", XDG_CONFIG_HOME: "", DOCKER_CONFIG: "here", HOME: "." };
+  expect(authFiles(nowhere, 5)).toEqual(["/run/containers/5/auth.json"]);
 });
 
 test.each([

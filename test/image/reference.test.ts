@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { familiarName, formatReference, parseReference } from "../../src/image/reference.ts";
+import { familiarName, formatReference, parseReference, parseRegistryName } from "../../src/image/reference.ts";
 
 const hex = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 const digest = `sha256:${hex}`;
@@ -100,4 +100,37 @@ test("what parses is printed and parsed again the same; nothing but UsageError i
       }
     }),
   );
+});
+
+test.each([
+  ["quay.io", "quay.io", ""],
+  ["docker.io", "docker.io", ""],
+  ["https://index.docker.io/v1/", "docker.io", ""],
+  ["registry-1.docker.io", "docker.io", ""],
+  ["localhost", "localhost", ""],
+  ["localhost:5000/", "localhost:5000", ""],
+  ["http://[::1]:5000/v2/", "[::1]:5000", ""],
+  ["quay.io/ns/repo", "quay.io", "ns/repo"],
+] as const)("%s is a registry", (text, domain, path) => {
+  expect(parseRegistryName(text)).toEqual({ domain, path });
+});
+
+test.each([
+  "",
+  "alpine",
+  "-",
+  "a..b",
+  "quay.io/Upper",
+  "x.y:99999",
+  "x.y:port",
+  "ftp://x.y",
+  "x.y/a:1",
+  "x.y z",
+  "\u0000.x",
+])("%j is none", (text) => {
+  expect(() => parseRegistryName(text)).toThrow("invalid registry");
+});
+
+test("a URL with a password is refused and not repeated", () => {
+  expect(() => parseRegistryName("https://bob:hunter2@x.test/")).toThrow(/^invalid registry: /);
 });

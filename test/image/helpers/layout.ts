@@ -33,7 +33,7 @@ export type ImageMade = {
 export function imageOf(
   layers: readonly LayerMade[],
   config: Readonly<Record<string, unknown>> = {},
-  options: { readonly docker?: boolean; readonly arch?: string } = {},
+  options: { readonly docker?: boolean; readonly arch?: string; readonly history?: unknown } = {},
 ): ImageMade {
   const docker = options.docker === true;
   const configBlob = blobOf(
@@ -42,7 +42,7 @@ export function imageOf(
       os: "linux",
       config,
       rootfs: { type: "layers", diff_ids: layers.map((layer) => layer.diffId) },
-      history: layers.map((_, i) => ({ created_by: `layer ${i}` })),
+      history: "history" in options ? options.history : layers.map((_, i) => ({ created_by: `layer ${i}` })),
     }),
   );
   const mediaType = docker ? MEDIA.dockerManifest : MEDIA.ociManifest;

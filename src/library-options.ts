@@ -130,10 +130,10 @@ export function checkOptions(options: unknown): asserts options is SandboxOption
 }
 
 /** What the program reads. @throws UsageError */
-export function checkInput(value: unknown, words: readonly string[]): void {
+export function checkInput(value: unknown, kinds: readonly string[]): void {
   const data = isText(value) || value instanceof Uint8Array || value instanceof ReadableStream;
-  if (!data || (value === "pipe" && !words.includes("pipe")))
-    throw new UsageError(`stdin must be ${words.join(", ")}, a text, bytes or a stream`);
+  if (!data || (value === "pipe" && !kinds.includes("pipe")))
+    throw new UsageError(`stdin must be ${kinds.join(", ")}, a text, bytes or a stream`);
 }
 
 /** The members of a call's own options. @throws UsageError that names one which there is not */

@@ -10,7 +10,8 @@
  * launcher's process group, a witness tells which signals it has had already (group.ts); PID 1 tells through the pipe
  * `stops` when it has stopped, and the launcher stops as well (stops.ts).
  *
- * The sandbox stays as PID 1: not dumpable, without capabilities, it passes signals on and reaps.
+ * The sandbox stays as PID 1: not dumpable, it passes signals on and reaps. Where there are several ids it keeps CAP_KILL
+ * of its user namespace, for the program may have another uid than it, and no other capability.
  * When it ends, the kernel ends all of its namespace; when the launcher ends, the kernel ends it (PR_SET_PDEATHSIG, and
  * the pipe `alive` for a launcher that ended before that was set).
  *
@@ -329,7 +330,7 @@ function beginProgram(frame: Frame): void {
 }
 
 /** Clone the program; this process stays as PID 1, and what follows is the program's. */
-function cloneProgram({ asm, account, stops, witness, reporting: { argvBytes } }: Frame): void {
+function cloneProgram({ asm, plan, account, stops, witness, reporting: { argvBytes } }: Frame): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]); // until the program's execve; for PID 1, for ever
   // Before the program is there to look.
@@ -343,7 +344,8 @@ function cloneProgram({ asm, account, stops, witness, reporting: { argvBytes } }
     sayThere(asm, witness);
   }
   asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], { onError: "ignore" });
-  lower({ asm } as Lowering, { op: "capabilities", hold: [] });
+  const severalIds = plan.steps.some(({ op }) => op === "hold-ids");
+  lower({ asm } as Lowering, { op: "capabilities", hold: severalIds ? ["CAP_KILL"] : [] });
   const kept = [account, stops].flatMap((pipe) => (pipe === undefined ? [] : [pipe.write]));
   if (kept.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
   else keepOnly(asm, kept);

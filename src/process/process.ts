@@ -8,6 +8,7 @@ import { landlockOf, securityOf } from "./security.ts";
 /** Paths that execvp(3) would try for a command: itself when it has a slash, else one for each directory of PATH. */
 export function execCandidates(command: string, searchPath: readonly string[]): readonly string[] {
   if (command.includes("/")) return [command];
+  if (searchPath.length === 0) return [`./${command}`]; // an empty PATH is the working directory, as for execvp(3)
   const paths: string[] = [];
   for (const directory of searchPath) {
     let end = directory.length;

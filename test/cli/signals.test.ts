@@ -50,6 +50,25 @@ eachCaller("signals", (bench) => {
     expect(await counts(running)).toEqual({ ...once, [SIGWINCH]: 2 });
   });
 
+  test.each(["--init", "--no-init"])("a program that is another user than PID 1 gets them, %s", async (init) => {
+    const running = start([init, "-u", "1000:1000"], "/probe", "signals");
+    await running.says("ready");
+    for (const name of ["SIGTERM", "SIGHUP", "SIGUSR1"] as const) {
+      running.kill(name);
+      await running.says(`[${constants.signals[name]}:1]`);
+    }
+    await counts(running);
+  });
+
+  test.if(bench.caller.root)("and one that becomes another user by itself", async () => {
+    const words = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "/probe", "signals"];
+    const running = start(["--add", "setpriv"], ...words);
+    await running.says("ready");
+    running.kill("SIGTERM");
+    await running.says("[15:1]");
+    await counts(running);
+  });
+
   test.each(["--init", "--no-init"])("SIGTSTP to a program that catches it, and SIGCONT after it, %s", async (init) => {
     const running = start([init], "/probe", "signals");
     await running.says("ready");

@@ -51,10 +51,15 @@ function normalizeArchitecture(architecture: string, variant: string): [string, 
   }
 }
 
-/** Read `os/arch[/variant]`, `arch` alone meaning linux. @throws UsageError */
+/** Architectures that may stand alone (Go's names and the usual others, as containerd's `isKnownArch`). */
+const ALONE =
+  /^(386|i[36]86|amd64|x86_64|x86-64|arm|armhf|armel|arm64|aarch64|loong64|mips(64)?(le)?|ppc64(le)?|riscv64|s390x|wasm)$/i;
+
+/** Read `os/arch[/variant]`, a known `arch` alone meaning linux. @throws UsageError */
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
-  if (parts.length > 3 || parts.some((part) => !/^[A-Za-z0-9_.-]+$/.test(part))) {
+  const word = parts.length === 1 && !ALONE.test(text);
+  if (word || parts.length > 3 || parts.some((part) => !/^[A-Za-z0-9_.-]+$/.test(part))) {
     throw new UsageError(`invalid platform ${JSON.stringify(text)}`, {
       hint: "write OS/ARCHITECTURE[/VARIANT], for example linux/arm64",
     });

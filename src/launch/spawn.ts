@@ -8,6 +8,7 @@ import { ARCH, call, rawCall } from "../libc/call.ts";
 import { keepChildren } from "../libc/children.ts";
 import * as c from "../libc/constants.ts";
 import { executableMemory, readAll, writeAll } from "../libc/files.ts";
+import { signalNumber } from "../libc/signal.ts";
 import type { Plan } from "../step.ts";
 import { encodeContext } from "./context.ts";
 import { decodeReport, type Outcome } from "./outcome.ts";
@@ -75,7 +76,7 @@ export function spawn(plan: Plan, { stdin, stdout, stderr, more = [] }: Stdio): 
       stdin: "kind" in stdin && stdin.kind === "pipe" ? (child.stdin as unknown as Bun.FileSink) : undefined,
       stdout: stream(child.stdout),
       stderr: stream(child.stderr),
-      kill: (signal) => child.kill(signal),
+      kill: (signal) => child.kill(typeof signal === "number" ? signal : signalNumber(signal)),
       outcome: readOutcome(child, reportFd),
     };
   } catch (error) {

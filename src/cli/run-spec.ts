@@ -190,7 +190,9 @@ async function mountsOf(
     if (before !== undefined)
       throw new UsageError(`two mounts at ${destination}`, { from: `${before.from} and ${from}` });
   }
-  return [...network, ...added, ...given];
+  // As docker has it, what lies deeper comes later: nothing is hidden by the order of the words.
+  const depth = ({ destination }: Mount) => destination.split("/").length;
+  return [...network, ...added, ...given.toSorted((a, b) => depth(a) - depth(b))];
 }
 
 /**

@@ -21,6 +21,7 @@ import { type Lowering, type PseudoTerminal, words32 } from "./lowering.ts";
 import { dieWithParent, end, field, fork, keepOnly, makePipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
+import { copy, passTyped } from "./terminal-copy.ts";
 
 /** Settings of the caller's terminal on descriptor 0 (struct termios): as they were, and raw. */
 export interface TerminalSettings {
@@ -30,7 +31,6 @@ export interface TerminalSettings {
 
 type OpenTerminal = Extract<Action, { op: "open-terminal" }>;
 
-const COPY_BYTES = 16_384;
 /** What a program has to end by itself after the caller's terminal was hung up. */
 const HANG_UP_SECONDS = 2;
 
@@ -167,7 +167,8 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
     asm.place(done);
   });
   fork(asm, pids.input, () => {
-    becomeCopier([tty, outer], c.SIGNALS.SIGTTIN);
+    becomeCopier([tty, outer, isRaw.read], c.SIGNALS.SIGTTIN);
+    asm.call("read", [content(isRaw.read), asm.cell(), 1]);
     copy(asm, tty, outer, undefined);
   });
   fork(asm, pids.output, () => {
@@ -201,6 +202,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
     keep: [tty, outer, inner, ending.write, alive.write, isRaw.write],
 
     start: () => {
+      passTyped(asm, tty, outer);
       makeRaw();
       asm.call("close", [content(isRaw.write)], { onError: "ignore" });
     },
@@ -293,65 +295,4 @@ function sameSettings(asm: Assembler, a: Place, b: Place, differ: Label): void {
     asm.call("sub", [content(left), content(right)], { onZero: equal, next: differ });
     asm.place(equal);
   }
-}
-
-/**
- * Copy until an end or an error. Both descriptors may be non-blocking. With `ending`, reading nothing is only the end
- * when that pipe has been closed.
- */
-function copy(asm: Assembler, from: Place, to: Place, ending: Place | undefined): void {
-  const [buffer, start, rest, count] = [asm.cell(COPY_BYTES), asm.cell(), asm.cell(), asm.cell()];
-  const [read, write, written, empty, full, done] = Array.from({ length: 6 }, () => asm.label()) as [
-    Label,
-    Label,
-    Label,
-    Label,
-    Label,
-    Label,
-  ];
-  const EAGAIN = -11;
-  const poll = [asm.cell(), asm.cell()] as const; // struct pollfd {int fd; short events, revents}, twice
-  const request = (place: Place, descriptor: Place, events: number) =>
-    asm.call("sub", [content(descriptor), content(asm.words(-events * 2 ** 32))], { result: place });
-
-  asm.place(read);
-  asm.call("read", [content(from), buffer, COPY_BYTES], { result: rest, onError: empty, onZero: done });
-  asm.set(start, buffer);
-  asm.place(write);
-  asm.call("write", [content(to), content(start), content(rest)], { result: count, onError: full, next: written });
-  asm.place(written);
-  asm.call("sub", [content(rest), content(count)], { result: rest, onZero: read });
-  asm.call("sub", [0, content(count)], { result: count });
-  asm.call("sub", [content(start), content(count)], { result: start });
-  asm.jump(write);
-
-  const wait = asm.label();
-  asm.place(full);
-  asm.ifEqual(content(count), EAGAIN, wait);
-  asm.jump(done);
-  asm.place(wait);
-  request(poll[0], to, c.POLLOUT);
-  asm.call("ppoll", [poll[0], 1, 0, 0, 8]);
-  asm.jump(write);
-
-  asm.place(empty);
-  const nothing = asm.label();
-  asm.ifEqual(content(rest), EAGAIN, nothing);
-  asm.jump(done);
-  asm.place(nothing);
-  if (ending !== undefined) {
-    // Asked before the last look at the terminal: what was written before the end is in it then.
-    const [ended, again] = [asm.cell(), asm.label()];
-    request(poll[0], ending, 0);
-    asm.call("ppoll", [poll[0], 1, asm.words(0, 0), 0, 8], { result: ended, onZero: again });
-    asm.call("read", [content(from), buffer, COPY_BYTES], { result: rest, onError: done, onZero: done });
-    asm.set(start, buffer);
-    asm.jump(write);
-    asm.place(again);
-    request(poll[1], ending, 0);
-  }
-  request(poll[0], from, c.POLLIN);
-  asm.call("ppoll", [poll[0], ending === undefined ? 1 : 2, 0, 0, 8]);
-  asm.jump(read);
-  asm.place(done);
 }

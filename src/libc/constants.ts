@@ -169,6 +169,8 @@ export const IFF_UP = 0x1;
 /** poll(2). */
 export const POLLIN = 0x1;
 export const POLLOUT = 0x4;
+export const POLLERR = 0x8;
+export const POLLHUP = 0x10;
 
 /** ioctl_tty(2), asm-generic/ioctls.h. */
 export const TCGETS = 0x5401;

@@ -148,7 +148,13 @@ export function start(argv: readonly string[], { stdin, env, cwd }: Options): Ru
     collect(child.stdout, (text) => (output += text)),
     collect(child.stderr, (text) => (errors += text)),
   ]);
-  const closeInput = () => void child.stdin.end();
+  const closeInput = () => {
+    try {
+      void child.stdin.end();
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EPIPE") throw error; // it has ended already
+    }
+  };
   if (stdin !== undefined) {
     void child.stdin.write(stdin);
     closeInput();

@@ -86,13 +86,17 @@ eachCaller("mounts", (bench) => {
     expectSuccess(await inRemoved(...BUSYBOX, "scratch", "busybox", "pwd"), "/\n");
   });
 
-  test("later mounts lie over earlier ones, and into them", async () => {
+  test("mounts lie over what the root has, and deeper ones in others, in whatever order", async () => {
     const [first, second] = [bench.folder({ "sub/in": "", name: "first" }), bench.folder({ name: "second" })];
-    expectSuccess(await inScratch(["-v", `${first}:/d:ro`, "-v", `${second}:/d:ro`], "cat /d/name"), "second");
-    expectSuccess(
-      await inScratch(["-v", `${first}:/d:ro`, "-v", `${second}:/d/sub:ro`], "cat /d/name /d/sub/name"),
-      "firstsecond",
-    );
+    const [outer, inner] = [
+      ["-v", `${first}:/d:ro`],
+      ["-v", `${second}:/d/sub:ro`],
+    ] as const;
+    for (const options of [
+      [...outer, ...inner],
+      [...inner, ...outer],
+    ])
+      expectSuccess(await inScratch(options, "cat /d/name /d/sub/name"), "firstsecond");
     expectSuccess(await inScratch(["--tmpfs", "/d", "-v", `${first}:/d/e/f:ro`], "cat /d/e/f/name; ls /d"), "firste\n");
     expectSuccess(
       await inScratch(["--tmpfs", "/dev/shm:size=1m", "-v", `${first}/name:/etc/passwd:ro`], "cat /etc/passwd"),

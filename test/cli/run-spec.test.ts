@@ -173,7 +173,7 @@ describe("options as fields", () => {
     [["--init", "--no-init"], "--init and --no-init contradict each other", undefined],
     [["--network", "bridge"], "--network must be none or host", "--network bridge"],
     [["--userns", "host"], "--userns must be auto", "--userns host"],
-    [["--preserve-fds", "x"], "--preserve-fds needs a number", "--preserve-fds x"],
+    [["--preserve-fds", "x"], "--preserve-fds needs a number up to 9999", "--preserve-fds x"],
     [["--preserve-fds", "9999"], "", "--preserve-fds 9999"],
     [["--env-file", "/absent"], "/absent cannot be read: ENOENT no such file or directory", "--env-file /absent"],
     [["-u", "carol"], 'unknown user "carol"', "-u carol"],

@@ -232,6 +232,19 @@ eachCaller("a terminal", (bench) => {
     await leave(terminal);
   });
 
+  test("an end of file that was typed before a terminal of the program's own was there reaches it", async () => {
+    const terminal = await openTerminal(bench);
+    terminal.type("busybox sleep 0.3; $RUN -t scratch busybox sh -c 'echo hi; cat; echo over'\n");
+    await findDescendant(terminal.pid, "busybox sleep 0.3");
+    terminal.type(`typed\n${CONTROL.d}`);
+    await terminal.shows("hi\r\n");
+    await terminal.shows("over\r\n");
+    await terminal.shows("shell> ");
+    expect(terminal.screen()).not.toContain("^@");
+    expect(terminal.screen()).toContain("typed\r\nhi");
+    await leave(terminal);
+  });
+
   test.each(["--init", "--no-init"])("the terminal cannot be typed into, %s", async (init) => {
     const terminal = await openTerminal(bench);
     // The probe is a read-only file of the caller's own: an ordinary user may not have SYS_ADMIN beside it.

@@ -215,8 +215,12 @@ function lockedMounts(spec: Spec, host: HostFacts): void {
 /** Limits: soft at most hard, and no more than the caller may give. */
 function rlimits(spec: Spec): void {
   for (const { type, soft, hard } of spec.process.rlimits) {
+    const limit = (value: number) => (value === Number.POSITIVE_INFINITY ? "unlimited" : value);
     if (soft > hard)
-      throw new UsageError(`${type}: soft limit ${soft} is above the hard limit ${hard}`, words(spec, type));
+      throw new UsageError(
+        `${type}: soft limit ${limit(soft)} is above the hard limit ${limit(hard)}`,
+        words(spec, type),
+      );
   }
 }
 

@@ -7,7 +7,7 @@ import type { MergedConfig } from "../image/config.ts";
 import { ownEnvironment } from "../launch/become.ts";
 import { linkTarget, readText, workingDirectory } from "../libc/files.ts";
 import { resolveUser, type ResolvedUser } from "../process/user.ts";
-import type { Mount, SandboxPath, Spec } from "../spec.ts";
+import type { Mount, SandboxPath, Spec, Rlimit } from "../spec.ts";
 import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
 import { runEnvironment } from "./environment.ts";
@@ -55,7 +55,7 @@ export async function runSpec(
     idMap: has(parsed, "userns") && oneOf(parsed, "userns", ["auto"], "auto") === "auto" ? "range" : "default",
     timeOffsets: timeOffset === undefined ? undefined : values.parseTimeOffset(timeOffset),
     rights,
-    rlimits: all(parsed, "ulimit").map(values.parseUlimit),
+    rlimits: limits(parsed),
     preserveFds: preserveFds(parsed),
     terminal: has(parsed, "tty"),
     init,
@@ -90,6 +90,13 @@ function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {
   for (const { value, words: from } of all(parsed, "ulimit"))
     words[values.parseUlimit({ value, words: from }).type] = from;
   return words;
+}
+
+/** The limits, of each kind the last. */
+function limits(parsed: Parsed): readonly Rlimit[] {
+  const byType = new Map<string, Rlimit>();
+  for (const given of all(parsed, "ulimit").map(values.parseUlimit)) byType.set(given.type, given);
+  return [...byType.values()];
 }
 
 /** COMMAND, with an image's Entrypoint and Cmd by moby's rules, and what ends it. */

@@ -39,7 +39,8 @@ export function isLoopback(hostname: string): boolean {
 
 const text = (error: unknown): string => {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  const words = typeof message === "string" ? message : String(error);
+  // Bun adds advice for whoever calls its fetch.
+  const words = (typeof message === "string" ? message : String(error)).replace(/ For more information, pass .*$/, "");
   return typeof code === "string" && !words.includes(code) ? `${code}: ${words}` : words;
 };
 

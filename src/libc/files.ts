@@ -192,7 +192,10 @@ export function writeAll(descriptor: number, bytes: Uint8Array, file?: string): 
       pollWritable(descriptor); // a descriptor that somebody else has made non-blocking
       continue;
     }
-    if (count < 0) throw systemError(`write to ${file ?? `descriptor ${descriptor}`}`, -count);
+    if (count < 0)
+      throw systemError(`write to ${file ?? `descriptor ${descriptor}`}`, -count, {
+        ...(count === -27 ? { hint: "the caller's limit of file sizes (ulimit -f)" } : {}), // EFBIG
+      });
     rest = rest.subarray(count);
   }
 }

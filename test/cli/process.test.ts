@@ -90,6 +90,7 @@ eachCaller("the program's surroundings", (bench: Bench) => {
     const table: readonly (readonly [readonly string[], string, readonly string[]])[] = [
       [["--ulimit", "nofile=100:200"], "Max open files", ["100", "200"]],
       [["--ulimit", "nofile=64"], "Max open files", ["64", "64"]],
+      [["--ulimit", "nofile=64", "--ulimit", "nofile=70"], "Max open files", ["70", "70"]],
       [["--ulimit", "core=0", "--ulimit", "cpu=7:9"], "Max cpu time", ["7", "9"]],
       [["--ulimit", "core=0"], "Max core file size", ["0", "0"]],
       [["--ulimit", "fsize=1000:unlimited"], "Max file size", ["1000", "unlimited"]],

@@ -29,7 +29,14 @@ export const kill: Command = {
     const parsed = parseMixed(OPTIONS, short === undefined ? argv : argv.slice(1));
     if (has(parsed, "help")) {
       const { commandUsage } = await import("./usage.ts");
-      print(await commandUsage("hutch kill", "Send a signal to a sandbox that was given a --name", "NAME", OPTIONS));
+      print(
+        await commandUsage(
+          "hutch kill",
+          "Send a signal to a sandbox that was given a --name",
+          "[-SIGNAL] NAME",
+          OPTIONS,
+        ),
+      );
       return 0;
     }
     const given = last(parsed, "signal") ?? (short === undefined ? undefined : { value: short.slice(1), words: short });
@@ -37,7 +44,7 @@ export const kill: Command = {
     const [name, stray] = parsed.operands;
     if (name === undefined || stray !== undefined)
       throw new UsageError(name === undefined ? "NAME is missing" : `unexpected ${stray}`, {
-        hint: "hutch kill [--signal SIGNAL] NAME",
+        hint: "hutch kill [--signal SIGNAL | -SIGNAL] NAME",
       });
     const { launcher, entry } = findRunning(name, name);
     call("pidfd_send_signal", launcher, asked ?? signalNumber(entry.stopSignal), null, 0);

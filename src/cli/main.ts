@@ -55,10 +55,23 @@ function commandOf(word: string): Entry {
   return entry;
 }
 
+/** What docker's commands that hutch has no use for are answered with. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  stop: "hutch kill NAME",
+  create: "hutch run starts at once: a sandbox is there as long as its program",
+  start: "hutch run starts at once: a sandbox is there as long as its program",
+  logs: "hutch has no daemon: a sandbox's output is that of hutch run",
+  attach: "hutch has no daemon: a sandbox's output is that of hutch run",
+  cp: "hutch run -v SRC:DST shows a file or directory inside",
+  build: "other programs make images (buildah, umoci), and hutch import makes one of a tar archive",
+  push: "hutch save IMAGE writes an archive that skopeo can push",
+};
+
 function unknownCommand(word: string): UsageError {
   const isOption = word.startsWith("-");
   const shown = Object.keys(COMMANDS).filter((key) => COMMANDS[key]?.hidden !== true);
   const near = isOption ? undefined : nearest(word, shown);
-  const hint = near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`;
+  const known = Object.hasOwn(INSTEAD, word) ? INSTEAD[word] : undefined;
+  const hint = known ?? (near === undefined ? "hutch help lists the commands" : `did you mean ${near}?`);
   return new UsageError(`unknown ${isOption ? "option" : "command"} ${word}`, { hint });
 }

@@ -140,7 +140,7 @@ function unknownOption(option: string, args: ArgsDef, word = option): UsageError
 /** The most similar of some words, if any is similar at all. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
-  const letters = (text: string): string => [...text].toSorted().join("");
+  const letters = (text: string): string => text.split("").toSorted().join("");
   // Short words are all alike: of up to four letters one may be wrong, or their order.
   let least = (word.length <= 2 ? 0 : word.length <= 4 ? 1 : Math.max(2, Math.ceil(word.length / 3))) + 1;
   for (const candidate of candidates) {

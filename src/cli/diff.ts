@@ -11,7 +11,7 @@ import type { Command } from "./command.ts";
 import { type ImageContext, imageContext } from "./image-context.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
 import { readChangesInRanges } from "./ranges.ts";
-import { print } from "./report.ts";
+import { jsonText, print } from "./report.ts";
 
 const OPTIONS = {
   format: { type: "string", valueHint: "text|json", description: "a line for each change, or JSON [text]" },
@@ -50,7 +50,7 @@ export const diff: Command = {
 };
 
 const line = ([kind, path]: Change): string => `${kind} ${oneLine(path)}\n`;
-const json = ([kind, path]: Change): string => JSON.stringify({ kind, path });
+const json = ([kind, path]: Change): string => jsonText({ kind, path });
 
 /** Root may read every file; an ordinary user is root of those of a layer only in a namespace with their ids. */
 async function eachChanges(

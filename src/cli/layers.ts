@@ -11,7 +11,7 @@ import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
 import { has, oneOf, parseMixed } from "./options.ts";
 import { describeRoot } from "./persist.ts";
-import { print } from "./report.ts";
+import { print, printJson } from "./report.ts";
 import { formatTable } from "./table.ts";
 
 const OPTIONS = {
@@ -41,7 +41,7 @@ export const layers: Command = {
     const format = oneOf(parsed, "format", ["text", "json"], "text");
     const { listed, broken } = listLayers(imageContext().store);
     const now = Date.now();
-    if (format === "json") print(`${JSON.stringify(listed.map(fields), null, 2)}\n`);
+    if (format === "json") printJson(listed.map(fields));
     else print(formatTable([COLUMNS, ...listed.map((entry) => row(entry, now))]));
     for (const text of broken) writeAll(2, encodeBytes(`hutch layers: warning: ${oneLine(text)}\n`));
     return broken.length === 0 ? 0 : EXIT.failure;

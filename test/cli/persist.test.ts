@@ -65,7 +65,7 @@ eachCaller("a layer that is kept", (bench) => {
     expectSuccess(await hutch("layers", "--format", "json"), "[]\n");
     const script = [
       "echo new > /new; rm -r /old/below; echo two > /old/file; mkdir -p /a/b; mv /bin/ln /bin/nl; rm -r /etc; mkdir /etc",
-      'touch "/a/x\ny" /a/$(printf "\\377"); ln -s /../../etc /a/link; chmod 700 /dev/..',
+      'touch "/a/x\ny" /a/$(printf "\\377") /a/$(printf "\\302\\233"); ln -s /../../etc /a/link; chmod 700 /dev/..',
     ].join("\n");
     expectSuccess(await sh(script), "");
     const changes = [
@@ -73,6 +73,7 @@ eachCaller("a layer that is kept", (bench) => {
       ["A", "/a/b"],
       ["A", "/a/link"],
       ["A", "/a/x\ny"],
+      ["A", "/a/\u009b"],
       ["A", "/a/\udcff"],
       ["C", "/bin"],
       ["D", "/bin/ln"],
@@ -85,8 +86,12 @@ eachCaller("a layer that is kept", (bench) => {
       ["C", "/old/file"],
     ];
     const text = changes.map(([kind, path]) => `${kind} ${path}\n`).join("");
-    expectSuccess(await hutch("diff", "w"), text.replace("x\ny", "x\\ny").replace("\udcff", "\\xff"));
+    expectSuccess(
+      await hutch("diff", "w"),
+      text.replace("x\ny", "x\\ny").replace("\udcff", "\\xff").replace("\u009b", "\\x9b"),
+    );
     const json = await hutch("diff", "w", "--format", "json");
+    expect(json.stdout).not.toContain("\u009b");
     expect(JSON.parse(json.stdout)).toEqual(changes.map(([kind, path]) => ({ kind, path })));
     expectSuccess(await hutch("layers"), new RegExp(`^NAME +ROOT +CREATED +IN USE BY\nw +directory ${root} +.*ago\n$`));
     const [listed, ...others] = JSON.parse((await hutch("layers", "--format", "json")).stdout) as object[];

@@ -24,7 +24,8 @@ const EBUSY = -16;
  */
 function awaitLayer(l: Lowering, make: (flow: Flow) => void): void {
   const { asm } = l;
-  const [left, again, refused, done] = [asm.cell(), asm.label(), asm.label(), asm.label()];
+  const [left, pause] = [asm.cell(), asm.cell(16)];
+  const [again, refused, done] = [asm.label(), asm.label(), asm.label()];
   const failure = asm.failure as Label;
   asm.set(left, PAUSES);
   asm.place(again);
@@ -32,7 +33,8 @@ function awaitLayer(l: Lowering, make: (flow: Flow) => void): void {
   asm.place(refused);
   asm.ifDifferent(content(at(FAILURE, 8)), EBUSY, failure);
   asm.call("sub", [content(left), 1], { result: left, onZero: failure });
-  asm.call("ppoll", [0, 0, asm.words(0, PAUSE_NS), 0, 8], { onError: "ignore" });
+  asm.set(at(pause, 8), PAUSE_NS); // struct timespec, in which ppoll(2) leaves what is left of it
+  asm.call("ppoll", [0, 0, pause, 0, 8], { onError: "ignore" });
   asm.jump(again);
   asm.place(done);
 }

@@ -297,6 +297,7 @@ eachCaller("a layer that is kept", (bench) => {
       await bench.shell('exec rm -rf --one-file-system "$1"', [memory]);
     }
     expectFailure(await hutch("diff", "w"), 125, "there is no layer w");
+    expectFailure(await hutch("start", "w"), 125, "unknown command start", "hutch run --persist NAME");
   });
 
   test("goes with --name, --json and --user, and a plan says what is kept and makes nothing", async () => {

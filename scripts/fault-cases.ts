@@ -30,6 +30,8 @@ export interface FaultCase {
   readonly beside?: readonly string[];
   /** A directory that a successful run makes, whole or not at all; removed before the next. */
   readonly fresh?: string;
+  /** What of `fresh` may be there already although nothing has run. */
+  readonly early?: readonly string[];
   /** Whether an error may be told as a finding of the report on stdout. */
   readonly reports?: boolean;
   /** Every how manyth call is enough by hand; all when not given. */
@@ -142,6 +144,7 @@ function casesIn(folder: string, base: string, uid: number, build: ExactBuild | 
     ...common,
     ...more,
   });
+  const layer = ["disk", "disk/upper", "disk/work", "layer.json", "lock"].map((name) => `new/${name}`);
   const beside = [hutch, "run", "--name", "other", tree, "sh", "-c", "echo ready; exec sleep 1000"];
   return [
     run("directory", [
@@ -178,6 +181,18 @@ function casesIn(folder: string, base: string, uid: number, build: ExactBuild | 
       SHOW,
     ]),
     run("name", ["--name", "box", tree, "sh", "-c", SHOW]),
+    run("persist", ["--persist", "there", tree, "sh", "-c", `${SHOW}; echo new > /new`]),
+    run("persist-new", ["--persist", "new", tree, "sh", "-c", `${SHOW}; echo new > /new`], {
+      fresh: join(store, "persisted"),
+      early: ["new", ...layer],
+    }),
+    { ...run("layers", []), argv: [hutch, "layers", "--format", "json"], fails: [125] },
+    ...(["diff", "rm"] as const).map((name) => ({
+      ...run(name, []),
+      argv: ["sh", "-c", `"$0" run --persist new "$1" sh -c : && exec "$0" ${name} new`, hutch, tree],
+      fresh: join(store, "persisted"),
+      early: ["new", ...layer.slice(0, 3), "new/disk/work/work", ...layer.slice(3)],
+    })),
     run("json", ["--json", json, tree, "sh", "-c", SHOW], { json }),
     run("terminal", ["-t", tree, "sh", "-c", SHOW], { terminal: true }),
     // A range of an ordinary user's is in /etc/subuid, which only root can cover.

@@ -262,7 +262,7 @@ function ownNames(): readonly string[] {
 }
 
 /** What was not there before a case's faults. Whoever is about to remove something is waited for. */
-function watch({ folders, fresh, makes }: FaultCase): {
+function watch({ folders, fresh, makes, early }: FaultCase): {
   /** `waits`: whether hutch has had the chance to wait for its own processes. */
   readonly left: (seen: Seen, waits: boolean) => Promise<string>;
 } {
@@ -285,8 +285,10 @@ function watch({ folders, fresh, makes }: FaultCase): {
       const gone = before.trees.flatMap((names, index) => less(names, trees[index]));
       if (more.length + gone.length > 0) return ` leaves ${more.join(" ")}, removes ${gone.join(" ")}`;
       if (fresh === undefined || !existsSync(fresh)) return "";
+      const is = tree(fresh).join();
+      if (early !== undefined && ["", early.join()].includes(is)) return "";
       if (seen.stdout === "" && seen.code === 137) return ` leaves ${fresh}, although nothing has run`;
-      return tree(fresh).join() === whole.join() ? "" : ` leaves a part of ${fresh}: ${tree(fresh).join(" ")}`;
+      return is === whole.join() ? "" : ` leaves a part of ${fresh}: ${tree(fresh).join(" ")}`;
     },
   };
 }

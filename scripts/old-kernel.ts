@@ -31,6 +31,11 @@ const CHECKS: readonly Check[] = [
     "hutch run --read-only /rootfs /bin/sh -c 'cat /a/x; touch /b 2>&1 | grep -c Read-only'",
     "x\n1",
   ],
+  [
+    "a layer that is kept: goes on after a kill, is one sandbox's, is compared and removed",
+    "hutch run --persist w oci:/image3 /bin/sh -c 'rm -r /a; mkdir /a; echo one > /a/n; exec sleep 100' & until hutch diff w 2>/dev/null | grep -q /a/n; do sleep 0.2; done; hutch run --persist w oci:/image3 /bin/true 2>&1 | grep -c 'in use by'; kill -9 $!; hutch run --persist w oci:/image3 /bin/sh -c 'ls /a; cat /a/n'; hutch diff w | grep /a/n; hutch rm w; ls -A $HUTCH_STORE/persisted | wc -l",
+    "1\nn\none\nA /a/n\nw\n0",
+  ],
   ["volume", "hutch run -v /rootfs/a:/mnt:ro /rootfs /bin/cat /mnt/x", "x"],
   ["3 layers", `hutch run oci:/image3 /bin/sh -c '${TREE}'`, "z\n1"],
   ["3 layers: a removed directory made again", `hutch run oci:/image3 /bin/sh -c '${REMADE}'`, "new\n1"],

@@ -71,13 +71,15 @@ export function describeStep(step: Action): string {
       return `mount tmpfs → ${step.directory}`;
     case "overlay": {
       const place =
-        step.disk !== undefined
-          ? `, writes on ${step.disk}: this kernel's tmpfs has no user.* attributes`
-          : step.unmarked === true
-            ? ", writes in memory: without user.* attributes there, directories below cannot be removed (EIO)"
-            : "";
+        step.kept === true
+          ? `, writes on ${step.disk}, which is kept`
+          : step.disk !== undefined
+            ? `, writes on ${step.disk}: this kernel's tmpfs has no user.* attributes`
+            : step.unmarked === true
+              ? ", writes in memory: without user.* attributes there, directories below cannot be removed (EIO)"
+              : "";
       const way = step.classic === true ? ", by mount(2): this kernel's fsconfig(2) takes no layer by itself" : "";
-      return `new overlay of ${step.lower.join(":")} as ${step.tree} (userxattr,volatile)${place}${way}`;
+      return `new overlay of ${step.lower.join(":")} as ${step.tree} (userxattr,${step.kept === true ? "index=on" : "volatile"})${place}${way}`;
     }
     case "attach-root":
       return `attach ${step.tree} → ${step.directory} as the new root`;

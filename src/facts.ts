@@ -40,6 +40,8 @@ export interface HostFacts {
    * into memory.
    */
   readonly disk?: string;
+  /** Whether what is there was there before and stays: a layer that is kept by name. */
+  readonly kept?: true;
   /** What each bind source and lower directory is; a missing entry means that it is not there. */
   readonly kinds: ReadonlyMap<string, Kind>;
   /** Why the others could not be looked at (`ELOOP …`), where that is not that nothing is there. */

@@ -111,6 +111,8 @@ export type Action =
       readonly workspace: string;
       /** The tree in which `upper` and `work` are, when that is not the workspace. */
       readonly disk?: Tree;
+      /** What is there stays: nobody else may write to it meanwhile, and it outlives a loss of power. */
+      readonly kept?: true;
       /** Writes are in a memory that cannot hold marks about removed directories. */
       readonly unmarked?: true;
       /** By mount(2), all layers in one option, as kernels before 6.7 want it. */

@@ -85,6 +85,18 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "make an image of a root file system in a tar archive",
     load: async () => (await import("./import.ts")).importCommand,
   },
+  layers: {
+    summary: "list what run --persist keeps",
+    load: async () => (await import("./layers.ts")).layers,
+  },
+  diff: {
+    summary: "show what a layer that is kept changes of its root",
+    load: async () => (await import("./diff.ts")).diff,
+  },
+  rm: {
+    summary: "remove layers that are kept",
+    load: async () => (await import("./rm.ts")).rm,
+  },
   mydocker: {
     summary: "run IMAGE COMMAND with as few words as possible",
     load: async () => (await import("./mydocker.ts")).mydocker,

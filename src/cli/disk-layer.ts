@@ -17,6 +17,7 @@ import type { Self } from "../launch/become.ts";
 import { oldSessions, removeOldSessions } from "../sessions/session-directory.ts";
 import { removeTree } from "../sessions/remove-tree.ts";
 import { rawCall } from "../libc/call.ts";
+import { errnoNumber } from "../libc/errno.ts";
 import { AT_FDCWD, closeFile, O, openAt, setXattr } from "../libc/file.ts";
 import type { HostPath, Spec } from "../spec.ts";
 import type { Command } from "./command.ts";
@@ -28,12 +29,15 @@ import { removeRanged } from "./ranges.ts";
 const WRITABLE_BELOW_AN_OVERLAY: readonly number[] = [0xef53, 0x58465342, 0x9123683e, 0xf2f52010];
 
 /** Where the directories of writable layers are. */
-function layersDirectory({ root }: Store): string {
+export function layersDirectory({ root }: Store): string {
   return `${root}/sessions`;
 }
 
 /** Whose the files of the sandbox's root are outside; undefined where the caller could not remove all that it makes. */
-function rootOwner({ idMap }: Spec, { root, ranges, uid, gid }: HostFacts): { uid: number; gid: number } | undefined {
+export function rootOwner(
+  { idMap }: Spec,
+  { root, ranges, uid, gid }: HostFacts,
+): { uid: number; gid: number } | undefined {
   if (root) return ranges === undefined ? undefined : { uid: ranges.uid.start, gid: ranges.gid.start };
   return typeof idMap === "object" ? undefined : { uid, gid }; // with ranges, too, root inside is the caller
 }
@@ -58,7 +62,7 @@ export function findDiskRoot(spec: Spec, host: HostFacts): DiskRoot | undefined 
     const parent = layersDirectory(store);
     mkdirSync(parent, { recursive: true, mode: 0o700 }); // the caller's own, made when it is missing
     const isImage = root.lower.every((path) => path.startsWith(`${store.root}/`));
-    if ((overlays || !isImage) && holdsWritableLayer(parent)) return { kind: "layer", parent, owner };
+    if ((overlays || !isImage) && tryMark(parent) >= 0) return { kind: "layer", parent, owner };
     // A copy with the ids of ranges is not for this process to make.
     return isImage && (host.root || spec.idMap === "default") ? { kind: "copy", parent, owner } : undefined;
   } catch {
@@ -66,13 +70,16 @@ export function findDiskRoot(spec: Spec, host: HostFacts): DiskRoot | undefined 
   }
 }
 
-/** Whether an overlay in a user namespace may write below a directory, and note there what it must. */
-function holdsWritableLayer(path: string): boolean {
-  if (!WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(path).type)) return false;
+/**
+ * Whether an overlay in a user namespace may write below a directory, and note there what it must: 0, or minus the error
+ * number, which is ENOTSUP on any other file system. @throws SystemError when the directory cannot be opened
+ */
+export function tryMark(path: string): number {
+  if (!WRITABLE_BELOW_AN_OVERLAY.includes(statfsSync(path).type)) return -(errnoNumber("ENOTSUP") ?? 0);
   const fd = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY);
-  const taken = setXattr(fd, "", "user.hutch", new Uint8Array(1)) >= 0;
+  const marked = setXattr(fd, "", "user.hutch", new Uint8Array(1));
   closeFile(fd);
-  return taken;
+  return marked;
 }
 
 /** Where a sandbox's root is in the end: the Spec, and what is in {@link HostFacts} about it. */
@@ -151,7 +158,8 @@ export const endDiskLayer: Command = {
   },
 };
 
-async function removeLayer(directory: string): Promise<void> {
+/** Remove a directory of a sandbox's, whatever ids its files have. @throws SystemError, HutchError */
+export async function removeLayer(directory: string): Promise<void> {
   try {
     removeTree(directory);
   } catch (error) {

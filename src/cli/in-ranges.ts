@@ -9,6 +9,7 @@ import { HutchError } from "../errors.ts";
 import { parseRequest, type RangedAnswer, serveRequest } from "../image/ranged.ts";
 import type { PullEvent } from "../image/source.ts";
 import { writeAll } from "../libc/files.ts";
+import { removeTree } from "../sessions/remove-tree.ts";
 import type { Command } from "./command.ts";
 import { readLines } from "./lines.ts";
 
@@ -33,7 +34,13 @@ export const inRanges: Command = {
         for (; downloaded <= index; downloaded++)
           if ((await lines.next()).done === true) throw new HutchError("in-ranges: the layer was not downloaded");
       };
-      await serveRequest(request, { onEvent, ready, onText: (path, content) => answer({ text: [path, content] }) });
+      await serveRequest(request, {
+        onEvent,
+        ready,
+        onText: (path, content) => answer({ text: [path, content] }),
+        onChanges: (changes) => answer({ changes }),
+        remove: removeTree,
+      });
       return 0;
     } catch (error) {
       if (!(error instanceof HutchError)) throw error;

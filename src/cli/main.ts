@@ -59,7 +59,7 @@ function commandOf(word: string): Entry {
 const INSTEAD: Readonly<Record<string, string>> = {
   stop: "hutch kill NAME",
   create: "hutch run starts at once: a sandbox is there as long as its program",
-  start: "hutch run starts at once: a sandbox is there as long as its program",
+  start: "hutch run --persist NAME ROOT goes on with what earlier runs of that name have written",
   logs: "hutch has no daemon: a sandbox's output is that of hutch run",
   attach: "hutch has no daemon: a sandbox's output is that of hutch run",
   cp: "hutch run -v SRC:DST shows a file or directory inside",

@@ -6,6 +6,7 @@
 
 import { HutchError } from "../errors.ts";
 import { findMappers, findRanges } from "../host.ts";
+import type { Change } from "../image/changes.ts";
 import type { LayerOptions, UnpackLayers } from "../image/layers.ts";
 import type { RemoveRanged } from "../image/manage.ts";
 import { type RangedAnswer, type RangedRequest, rangedStore } from "../image/ranged.ts";
@@ -14,7 +15,7 @@ import { rawCall } from "../libc/call.ts";
 import { linkTarget } from "../libc/files.ts";
 import { mapsBehind } from "../namespaces/user.ts";
 import type { IdMaps } from "../spec.ts";
-import type { Plan } from "../step.ts";
+import type { Plan, Step } from "../step.ts";
 import type { ImageContext } from "./image-context.ts";
 import { readLines } from "./lines.ts";
 import { commandLine } from "./self.ts";
@@ -49,8 +50,39 @@ export async function readInRanges(
   return await serveInRanges(ownMaps(uid, from), { op: "read", layers, paths }, from);
 }
 
+/**
+ * What a layer that is kept changes of those below it, read by root of a namespace with the ids that its files have: none
+ * of them can shut it out. `ranges` tells whether these are the caller's ranges, or its own id alone.
+ */
+export async function readChangesInRanges(
+  { uid }: ImageContext,
+  ranges: boolean,
+  { upper, layers }: { readonly upper: string; readonly layers: readonly string[] },
+  onChanges: (changes: readonly Change[]) => void,
+): Promise<void> {
+  const from = "a layer of --persist";
+  const own = (id: number) => [{ containerID: 0, hostID: id, size: 1 }];
+  const maps = ranges ? ownMaps(uid, from) : { uidMappings: own(uid), gidMappings: own(rawCall("getegid")) };
+  await serveInRanges(maps, { op: "changes", upper, layers }, from, { onChanges });
+}
+
 function ownMaps(uid: number, from: string): IdMaps {
   return mapsBehind({ uid, gid: rawCall("getegid") }, findRanges(uid, from));
+}
+
+/** Become root of a user namespace: newuidmap(1) has to write any map but that of one's own id. */
+function namespaceSteps(maps: IdMaps, why: string): readonly Step[] {
+  if (maps.uidMappings.length + maps.gidMappings.length === 2)
+    return [
+      { op: "clone", namespaces: ["user"], by: "launcher", why },
+      { op: "map-ids", ...maps, by: "sandbox", why },
+    ];
+  return [
+    { op: "hold-ids", ...maps, through: "newuidmap", mappers: findMappers(), by: "launcher", why },
+    { op: "enter-ids", by: "launcher", why },
+    { op: "clone", namespaces: [], by: "launcher", why },
+    { op: "set-ids", uid: 0, gid: 0, groups: undefined, by: "sandbox", why },
+  ];
 }
 
 /** hutch itself as root of a user namespace with these maps, and in no other new namespace. */
@@ -61,10 +93,7 @@ function rangesPlan(maps: IdMaps, why: string): Plan {
   return {
     init: false,
     steps: [
-      { op: "hold-ids", ...maps, through: "newuidmap", mappers: findMappers(), by: "launcher", why },
-      { op: "enter-ids", by: "launcher", why },
-      { op: "clone", namespaces: [], by: "launcher", why },
-      { op: "set-ids", uid: 0, gid: 0, groups: undefined, by: "sandbox", why },
+      ...namespaceSteps(maps, why),
       { op: "death-signal", by: "program", why },
       { op: "close-descriptors", from: 3, by: "program", why },
       {
@@ -89,7 +118,11 @@ async function serveInRanges(
   maps: IdMaps,
   request: RangedRequest,
   why: string,
-  { onEvent, ready }: Pick<LayerOptions, "onEvent" | "ready"> = {},
+  {
+    onEvent,
+    ready,
+    onChanges,
+  }: Pick<LayerOptions, "onEvent" | "ready"> & { readonly onChanges?: (changes: readonly Change[]) => void } = {},
 ): Promise<ReadonlyMap<string, string>> {
   const texts = new Map<string, string>();
   let unready: { readonly error: unknown } | undefined;
@@ -116,6 +149,7 @@ async function serveInRanges(
     const answer = JSON.parse(line) as RangedAnswer;
     if ("event" in answer) onEvent?.(answer.event);
     else if ("text" in answer) texts.set(...answer.text);
+    else if ("changes" in answer) onChanges?.(answer.changes);
     else
       failure = new HutchError(
         answer.error.message,

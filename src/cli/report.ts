@@ -28,10 +28,15 @@ export function print(text: string): void {
   writeOutput(encodeBytes(text));
 }
 
-/** JSON on standard output. What JSON leaves as it is and a terminal may act upon (DEL, C1) is escaped too. */
-export function printJson(value: unknown): void {
+/** JSON in which what JSON leaves as it is and a terminal may act upon (DEL, C1) is escaped too. */
+export function jsonText(value: unknown, space?: number): string {
   const escape = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  print(`${JSON.stringify(value, null, 2).replace(/[\u007f-\u009f\u2028\u2029]/g, escape)}\n`);
+  return JSON.stringify(value, null, space).replace(/[\u007f-\u009f\u2028\u2029]/g, escape);
+}
+
+/** {@link jsonText} on standard output. */
+export function printJson(value: unknown): void {
+  print(`${jsonText(value, 2)}\n`);
 }
 
 /** An error as the user sees it: what happened, which of their words asked for it, what to do. */

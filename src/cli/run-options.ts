@@ -43,6 +43,11 @@ export const RUN_OPTIONS = {
   },
   "read-only": { type: "boolean", description: "the root read-only, bound with what is mounted below it" },
   writable: { type: "boolean", description: "let the program change ROOT itself" },
+  persist: {
+    type: "string",
+    valueHint: "NAME",
+    description: "keep what is written in a layer of this name, and go on with it the next time",
+  },
   network: { type: "string", valueHint: "none|host", description: "no network but loopback, or the host's [none]" },
   init: { type: "boolean", description: "a reaper is PID 1 (the default)" },
   "no-init": { type: "boolean", description: "the program itself is PID 1" },

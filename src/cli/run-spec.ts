@@ -12,6 +12,7 @@ import { rawCall } from "../libc/call.ts";
 import { F_SETFD } from "../libc/constants.ts";
 import { runEnvironment } from "./environment.ts";
 import { all, has, last, type Occurrence, oneOf, type Parsed } from "./options.ts";
+import type { Persist } from "./persist.ts";
 import type { RunRequest } from "./run-request.ts";
 import { chooseRights } from "./security-options.ts";
 import { openRoot, type ShownRoot } from "./shown-root.ts";
@@ -21,6 +22,8 @@ import * as values from "./values.ts";
 export interface PreparedRun {
   readonly spec: Spec;
   readonly held: readonly number[];
+  /** The layer that is to be kept. */
+  readonly persist?: Persist | undefined;
   /** What asks the program to end: an image's StopSignal. */
   readonly stopSignal: string;
 }
@@ -61,7 +64,7 @@ export async function runSpec(
     init,
     words: wordsOf(parsed),
   });
-  return { spec, held: shown.held, stopSignal };
+  return { spec, held: shown.held, persist: shown.persist, stopSignal };
 }
 
 /** Fields of the Spec by the options that fill them, for errors. */

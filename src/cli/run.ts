@@ -15,6 +15,7 @@ import type { Plan } from "../step.ts";
 import { validate } from "../validate.ts";
 import type { Command } from "./command.ts";
 import { has, last, oneOf, parseOptions, understood } from "./options.ts";
+import type { Persist } from "./persist.ts";
 import { print } from "./report.ts";
 import { RUN_OPTIONS } from "./run-options.ts";
 import { parseRun, type RunRequest } from "./run-request.ts";
@@ -57,8 +58,10 @@ export async function start(
   self: Self,
   options: LaunchOptions,
   enlist?: (made: Plan) => Promise<State | undefined>,
+  persist?: Persist,
 ): Promise<never> {
   const host = factsFor(spec, self);
+  if (persist !== undefined) return startKept(spec, host, self, options, persist, enlist);
   const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
   const wanted = disk?.findDiskRoot(spec, host);
   const onDisk = wanted === undefined ? undefined : await disk?.makeDiskRoot(spec, host, wanted, self);
@@ -78,6 +81,29 @@ export async function start(
   } catch (error) {
     if (state !== undefined) (await import("./running.ts")).delist(state);
     if (onDisk !== undefined) await disk?.removeDiskRoot(onDisk);
+    throw error;
+  }
+}
+
+/** {@link start} with a layer that is kept: hutch's process has nothing to do when the sandbox has ended. */
+async function startKept(
+  spec: Spec,
+  host: HostFacts,
+  self: Self,
+  options: LaunchOptions,
+  persist: Persist,
+  enlist?: (made: Plan) => Promise<State | undefined>,
+): Promise<never> {
+  const { openPersisted } = await import("./persist.ts");
+  const layer = await openPersisted(spec, host, persist, self);
+  let state: State | undefined;
+  try {
+    const made = plan(spec, layer.host);
+    state = await enlist?.(made);
+    return launch(made, self, { ...options, state, held: [...(options.held ?? []), layer.lockFd] });
+  } catch (error) {
+    if (state !== undefined) (await import("./running.ts")).delist(state);
+    await layer.giveBack();
     throw error;
   }
 }
@@ -123,8 +149,9 @@ export async function runWith(argv: readonly string[], self: Self, shown?: Shown
   const request = await parseOrReport(argv);
   const parent = has(request.parsed, "die-with-parent") ? process.ppid : undefined;
   const begin = async (outputFd?: number) => {
-    const { spec, held, stopSignal } = await runSpec(request, shown);
-    return start(spec, self, { held, parent, outputFd }, async (made) => enlisted(request, made, stopSignal, self));
+    const { spec, held, stopSignal, persist } = await runSpec(request, shown);
+    const enlist = async (made: Plan) => enlisted(request, made, stopSignal, self);
+    return start(spec, self, { held, parent, outputFd }, enlist, persist);
   };
   if (!has(request.parsed, "json")) return begin();
   const { openOutput, reportingTo } = await import("./json-output.ts");
@@ -150,16 +177,21 @@ export const showPlan: Command = {
         hint: "the plan as JSON is hutch plan --format json",
       });
     const { formatPlan, planToJson } = await import("../explain.ts");
-    const { spec } = await runSpec(request);
-    const host = factsFor(spec);
-    const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
-    const wanted = disk?.findDiskRoot(spec, host);
-    const there = wanted === undefined ? { spec, host } : disk?.withDiskRoot(spec, host, wanted, `${wanted.parent}/…`);
-    const made = plan(there?.spec ?? spec, there?.host ?? host);
+    const { spec, persist } = await runSpec(request);
+    const made = await planAlone(spec, factsFor(spec), persist);
     print(format === "json" ? planToJson(made) : `${formatPlan(made)}${await refusals(spec)}`);
     return 0;
   },
 };
+
+/** The plan of a run that is not to be. @throws as the run would before it makes anything */
+async function planAlone(spec: Spec, host: HostFacts, persist: Persist | undefined): Promise<Plan> {
+  if (persist !== undefined) return plan(spec, (await import("./persist.ts")).planPersisted(spec, host, persist));
+  const disk = mayNeedDisk(host) ? await import("./disk-layer.ts") : undefined;
+  const wanted = disk?.findDiskRoot(spec, host);
+  const there = wanted === undefined ? { spec, host } : disk?.withDiskRoot(spec, host, wanted, `${wanted.parent}/…`);
+  return plan(there?.spec ?? spec, there?.host ?? host);
+}
 
 /** What the filter refuses, when it is one of hutch's own. */
 async function refusals({ security = "default", words, init }: Spec): Promise<string> {

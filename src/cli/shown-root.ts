@@ -11,7 +11,8 @@ import type { RootEntry } from "../rootfs/closure-layout.ts";
 import { directoryView } from "../rootfs/directory-view.ts";
 import type { HostPath, Root } from "../spec.ts";
 import type { ImageContext } from "./image-context.ts";
-import { last, oneOf, type Parsed } from "./options.ts";
+import { has, last, oneOf, type Parsed } from "./options.ts";
+import type { Persist } from "./persist.ts";
 import { hostPath, isImageName } from "./root-word.ts";
 
 export interface ShownRoot {
@@ -26,8 +27,10 @@ export interface ShownRoot {
   readonly missingBehindLinks?: (path: string) => string | undefined;
   /** The image's own wishes. */
   readonly config?: ProcessConfig;
-  /** An image's layers, and which list of images they were found by. */
-  readonly stored?: Pick<ResolvedImage, "chain" | "list">;
+  /** Which image it is, its layers, and which list of images they were found by. */
+  readonly stored?: Pick<ResolvedImage, "id" | "manifestDigest" | "layers" | "chain" | "list">;
+  /** The layer that is to be kept over it. */
+  readonly persist?: Persist | undefined;
   /** Descriptors that must stay open as long as the sandbox lives. */
   readonly held: readonly number[];
 }
@@ -43,6 +46,8 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string, patien
   const writable = last(parsed, "writable");
   if (readonly !== undefined && writable !== undefined)
     throw new UsageError("--read-only and --writable contradict each other");
+  const keeps = has(parsed, "persist") ? await import("./persist.ts") : undefined;
+  keeps?.checkPersist(parsed);
   if (word === "") throw new UsageError("ROOT is empty");
   if (!isImageName(word))
     for (const option of ["pull", "platform"]) {
@@ -51,6 +56,7 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string, patien
         throw new UsageError(`--${option} is for images, and ${word} is none`, { from: given.words });
     }
   if (word === "scratch") {
+    keeps?.refuseEmpty(parsed, word);
     if (writable !== undefined)
       throw new UsageError("scratch is always writable and never kept", { from: "--writable" });
     const read = (path: string) => scratchFiles("").find(([name]) => name === path)?.[1] ?? "";
@@ -67,7 +73,16 @@ export async function openRoot(parsed: Parsed, word: string, cwd: string, patien
     return { root: { kind: "bind", path, readonly: true, from: `${readonly.words} ${word}` }, ...inside };
   if (writable !== undefined)
     return { root: { kind: "bind", path, readonly: false, from: `${writable.words} ${word}` }, ...inside };
-  return { root: { kind: "overlay", lower: [path], from: word }, ...inside };
+  const root = { kind: "overlay", lower: [path], from: word } as const;
+  const over = keeps?.persistOver(parsed, keeps.directoryRoot(path, word));
+  if (over?.upper === undefined) return { root, ...inside, persist: over?.persist };
+  const { openLayers } = await import("../image/layers-view.ts");
+  const { imageContext } = await import("./image-context.ts");
+  const layers = [path, over.upper];
+  const view = openLayers(layers);
+  const userns = last(parsed, "userns");
+  const read = userns === undefined ? view.read : await readable(view.read, imageContext(), userns.words, layers);
+  return { root, ...view, read, persist: over.persist, held: [] };
 }
 
 /** An image that is not to be had may have been meant as the directory of that name. */
@@ -131,7 +146,12 @@ async function openImage(parsed: Parsed, word: string, readonly: boolean, patien
   // An image may have no layer (FROM scratch, and nothing copied): its root is empty, as `scratch` is.
   const root: Root =
     lower.length === 0 ? { kind: "scratch", readonly, from: word } : { kind: "overlay", lower, readonly, from: word };
-  const view = openLayers(image.layers);
-  const read = owned === context ? view.read : await readable(view.read, context, userns?.words ?? "", image.layers);
-  return { root, ...view, read, config: image.config, stored: image, held: [image.lease.fd] };
+  const keeps = has(parsed, "persist") ? await import("./persist.ts") : undefined;
+  if (lower.length === 0) keeps?.refuseEmpty(parsed, word);
+  const over = keeps?.persistOver(parsed, keeps.imageRoot(word, image));
+  const layers = over?.upper === undefined ? image.layers : [...image.layers, over.upper];
+  const view = openLayers(layers);
+  const read = owned === context ? view.read : await readable(view.read, context, userns?.words ?? "", layers);
+  const held = [image.lease.fd];
+  return { root, ...view, read, config: image.config, stored: image, persist: over?.persist, held };
 }

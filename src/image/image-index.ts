@@ -6,6 +6,7 @@ import { JSON_LIMIT } from "./json.ts";
 import { type Descriptor, parseManifest } from "./manifest.ts";
 import type { Platform } from "./platform.ts";
 import type { OnEvent } from "./source.ts";
+import { neededBy } from "./persisted.ts";
 import { keepReserve, replaceFromReserve } from "./reserve.ts";
 import { acquire, isDiskFull, readFileBounded, type Store, writeFileAtomic } from "./store.ts";
 
@@ -72,6 +73,24 @@ export function readImages(store: Store): StoredImage[] {
   return index.manifests.map(fromDescriptor);
 }
 
+/**
+ * The list with the images that layers which are kept are over (persisted.ts): one that has lost its last name, to another
+ * image or by being taken off the list, stays without one, and can be run by its id.
+ */
+function withNeeded(
+  store: Store,
+  before: readonly StoredImage[],
+  after: readonly StoredImage[],
+): readonly StoredImage[] {
+  const there = new Set(after.map(({ manifest }) => manifest.digest));
+  const gone = new Map(before.map((image) => [image.manifest.digest, image]));
+  for (const digest of there) gone.delete(digest);
+  if (gone.size === 0) return after;
+  const { manifests, unknown } = neededBy(store);
+  const stay = [...gone.values()].filter(({ manifest }) => unknown.length > 0 || manifests.has(manifest.digest));
+  return [...stay.map(({ manifest, sourceDigest, stored }) => ({ manifest, sourceDigest, stored })), ...after];
+}
+
 /** Change the list of images under its lock. Returns what `change` returns beside the new list. */
 export async function updateImages<T>(
   store: Store,
@@ -81,7 +100,8 @@ export async function updateImages<T>(
   using lock = await acquire(store, "index", "exclusive", onEvent, "another hutch's change of the image list");
   void lock;
   const before = readImages(store);
-  const { images, result } = change(before);
+  const { images: changed, result } = change(before);
+  const images = withNeeded(store, before, changed);
   const isSame = images.length === before.length && images.every((image, i) => image === before[i]);
   if (isSame) return result; // prune frees what it can on a full disk, too
   const index = { schemaVersion: 2, manifests: images.map(toDescriptor) };

@@ -17,6 +17,7 @@ import {
   type RegistryReference,
   sourcePlace,
 } from "./reference.ts";
+import { neededBy } from "./persisted.ts";
 import { keepReserve } from "./reserve.ts";
 import type { OnEvent } from "./source.ts";
 import { acquire, readFileBounded, rename, type Store, tryAcquire } from "./store.ts";
@@ -126,7 +127,9 @@ export async function removeImage(
           hint: "name one, or --force for all",
         });
       }
-      return { images: images.filter((image) => !records.includes(image)), result: records.map(nameOf) };
+      const rest = images.filter((image) => !records.includes(image));
+      demandUnneeded(store, records, rest);
+      return { images: rest, result: records.map(nameOf) };
     },
     options.onEvent,
   );
@@ -134,12 +137,28 @@ export async function removeImage(
   return { names, freed: gc === undefined ? undefined : await collect(store, options.removeRanged) };
 }
 
+/** @throws HutchError when a layer that is kept is over one of these images, and the others do not have it */
+function demandUnneeded(store: Store, records: readonly StoredImage[], rest: readonly StoredImage[]): void {
+  const { manifests, unknown } = neededBy(store);
+  for (const record of records) {
+    const { digest } = record.manifest;
+    if (rest.some(({ manifest }) => manifest.digest === digest)) continue;
+    const [layer, ...more] = [...(manifests.get(digest) ?? []), ...unknown];
+    if (layer === undefined) continue;
+    const words = `layer ${layer}${more.length === 0 ? "" : ` and ${more.length} more`}`;
+    throw new HutchError(`image ${nameOf(record)} is needed by the ${words} of hutch run --persist`, {
+      hint: `hutch rm ${[layer, ...more].join(" ")} removes what was written to it`,
+    });
+  }
+}
+
 const nameOf = ({ name, source, manifest }: StoredImage): string =>
   name ?? (source === undefined ? manifest.digest : sourcePlace(source));
 
 /**
  * Free what no image needs: blobs, layers, and leavings of killed processes. Images without a name go first; with `all`
- * every image goes. Layers of running sandboxes stay. Waits for pulls under way.
+ * every image goes. Layers of running sandboxes stay, and images that layers which are kept are over (persisted.ts).
+ * Waits for pulls under way.
  */
 export async function pruneImages(
   store: Store,
@@ -151,7 +170,9 @@ export async function pruneImages(
 ): Promise<Removed> {
   using gc = await acquire(store, "gc", "exclusive", options.onEvent, "pulls under way");
   void gc;
-  const isKept = ({ name }: StoredImage): boolean => options.all !== true && name !== undefined;
+  const needed = neededBy(store);
+  const isKept = ({ name, manifest }: StoredImage): boolean =>
+    (options.all !== true && name !== undefined) || needed.unknown.length > 0 || needed.manifests.has(manifest.digest);
   const names = await updateImages(store, (images) => ({
     images: images.filter(isKept),
     result: images.filter((image) => !isKept(image)).map(nameOf),
@@ -159,14 +180,15 @@ export async function pruneImages(
   return { names, freed: await collect(store, options.removeRanged) };
 }
 
-/** Digests that images need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
+/** Digests that images and layers that are kept need: their blobs and, by ChainID, their layers. A damaged image's manifest at least. */
 function liveDigests(store: Store): {
   readonly blobs: ReadonlySet<Digest>;
   readonly layers: ReadonlySet<Digest> | "all";
 } {
   const blobs = new Set<Digest>();
   const held = heldLayers(store);
-  const layers = new Set(held === "all" ? [] : held);
+  const needed = neededBy(store);
+  const layers = new Set([...(held === "all" ? [] : held), ...needed.chain]);
   for (const record of readImages(store)) {
     blobs.add(record.manifest.digest);
     try {
@@ -177,7 +199,7 @@ function liveDigests(store: Store): {
       if (!(error instanceof HutchError)) throw error;
     }
   }
-  return { blobs, layers: held === "all" ? held : layers };
+  return { blobs, layers: held === "all" || needed.unknown.length > 0 ? "all" : layers };
 }
 
 /** Remove all that nothing needs. Only under the exclusive gc lock. */

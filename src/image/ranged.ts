@@ -6,15 +6,16 @@
 
 import { HutchError } from "../errors.ts";
 import type { IdMapping, IdMaps } from "../spec.ts";
+import { type Change, inChunks, readChanges } from "./changes.ts";
 import { type Digest, isDigest } from "./digest.ts";
-import { type LayerOptions, removeByPath, unpackLayers } from "./layers.ts";
+import { type LayerOptions, unpackLayers } from "./layers.ts";
 import { openLayers } from "./layers-view.ts";
 import type { Descriptor } from "./manifest.ts";
 import type { PullEvent } from "./source.ts";
 import { makeDirectory, openStore, type Store } from "./store.ts";
 
 /** `u0.1000.1-1.100000.65536+g…`: the triples of newuidmap(1), with nothing that overlay's options would need escaped. */
-function formatMaps({ uidMappings, gidMappings }: IdMaps): string {
+export function formatMaps({ uidMappings, gidMappings }: IdMaps): string {
   const format = (map: readonly IdMapping[]): string =>
     map.map(({ containerID, hostID, size }) => `${containerID}.${hostID}.${size}`).join("-");
   return `u${format(uidMappings)}+g${format(gidMappings)}`;
@@ -41,12 +42,15 @@ export type RangedRequest =
     }
   | { readonly op: "remove"; readonly paths: readonly string[] }
   /** Texts of files by their paths inside an image, of whose layers, lowest first, these are the directories. */
-  | { readonly op: "read"; readonly layers: readonly string[]; readonly paths: readonly string[] };
+  | { readonly op: "read"; readonly layers: readonly string[]; readonly paths: readonly string[] }
+  /** What a writable layer's directory changes of these layers, lowest first. */
+  | { readonly op: "changes"; readonly upper: string; readonly layers: readonly string[] };
 
 /** What it answers, one JSON text a line: events, and at most one error, which is the last. */
 export type RangedAnswer =
   | { readonly event: PullEvent }
   | { readonly text: readonly [path: string, content: string] }
+  | { readonly changes: readonly Change[] }
   | { readonly error: { readonly message: string; readonly hint?: string | undefined } };
 
 /** Read a request. It comes from hutch itself; this only sees that it is whole. @throws HutchError */
@@ -55,6 +59,7 @@ export function parseRequest(text: string): RangedRequest {
     | Partial<Extract<RangedRequest, { op: "unpack" }>>
     | { op: "remove"; paths: unknown }
     | { op: "read"; layers: unknown; paths: unknown }
+    | { op: "changes"; upper: unknown; layers: unknown }
     | null;
   try {
     request = JSON.parse(text) as typeof request;
@@ -63,6 +68,8 @@ export function parseRequest(text: string): RangedRequest {
   }
   if (request?.op === "remove" && Array.isArray(request.paths)) return request as RangedRequest;
   if (request?.op === "read" && Array.isArray(request.layers) && Array.isArray(request.paths))
+    return request as RangedRequest;
+  if (request?.op === "changes" && Array.isArray(request.layers) && typeof request.upper === "string")
     return request as RangedRequest;
   if (request?.op === "unpack" && Array.isArray(request.descriptors) && request.diffIds?.every(isDigest) === true)
     return request as RangedRequest;
@@ -76,15 +83,26 @@ export async function serveRequest(
     onEvent,
     ready,
     onText,
-  }: Pick<LayerOptions, "onEvent" | "ready"> & { readonly onText?: (path: string, content: string) => void },
+    onChanges,
+    remove,
+  }: Pick<LayerOptions, "onEvent" | "ready"> & {
+    readonly onText?: (path: string, content: string) => void;
+    readonly onChanges?: (changes: readonly Change[]) => void;
+    /** Removes a directory with all that is in it. */
+    readonly remove: (path: string) => void;
+  },
 ): Promise<void> {
   if (request.op === "remove") {
-    for (const path of request.paths) removeByPath(path);
+    for (const path of request.paths) remove(path);
     return;
   }
   if (request.op === "read") {
     const view = openLayers(request.layers);
     for (const path of request.paths) onText?.(path, view.read(path));
+    return;
+  }
+  if (request.op === "changes") {
+    for (const some of inChunks(readChanges(request.upper, request.layers))) onChanges?.(some);
     return;
   }
   const { root, layers, descriptors, diffIds, limits } = request;

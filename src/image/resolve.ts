@@ -36,6 +36,8 @@ export type ResolvedImage = Disposable & {
   /** Directories of the unpacked layers, lowest first, with `user.overlay.*` marks. */
   readonly layers: readonly string[];
   readonly manifestDigest: Digest;
+  /** The digest of its config. */
+  readonly id: Digest;
   /** ChainIDs of the layers, and which list of images they were found by, if by that of now (plain-image.ts). */
   readonly chain: readonly Digest[];
   readonly list: string | undefined;
@@ -116,6 +118,7 @@ function hold(image: OpenImage, { store }: PullOptions, list?: string): Resolved
     image: image.config,
     layers: image.chain.map((chainId) => layerPath(store, chainId)),
     manifestDigest: image.record.manifest.digest,
+    id: image.manifest.config.digest,
     chain: image.chain,
     list,
     lease,

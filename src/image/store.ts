@@ -10,6 +10,7 @@
  *   leases/    one file a stack of layers, locked by sandboxes that run on it: layers that must stay
  *   reserve    room for the list of images on a full disk (reserve.ts)
  *   plain/     one file a name that was run plainly: what the next run need not look up (plain-image.ts)
+ *   persisted/ <name>/…: writable layers that are kept (persisted.ts)
  *
  * Every change is one rename of something that is whole and on disk, so that a kill at any instant leaves at most a
  * file in partial/, tmp/ or a `.tmp` layer, which the next pull or prune takes.
@@ -32,6 +33,7 @@ export type Store = {
   readonly locks: string;
   readonly leases: string;
   readonly plain: string;
+  readonly persisted: string;
 };
 
 const STORE_HINT = "HUTCH_STORE names another place for the store";
@@ -88,6 +90,7 @@ function storeAt(root: string): Store {
     locks: `${root}/locks`,
     leases: `${root}/leases`,
     plain: `${root}/plain`,
+    persisted: `${root}/persisted`,
   };
 }
 

@@ -63,6 +63,11 @@ const HINTS: readonly Hint[] = [
   },
   {
     op: ["overlay"],
+    errno: ["EBUSY"],
+    text: "the layer is still mounted: by a sandbox that is ending, or held by a process outside (a descriptor, a working directory): end that and try again",
+  },
+  {
+    op: ["overlay"],
     call: "fsconfig",
     errno: ["EPERM", "ENODEV"],
     text: "no overlay in user namespaces here: Linux 5.11 or newer with the overlay module loaded; use --read-only",
@@ -162,7 +167,7 @@ export function hintFor(step: Step, call: string, errno: string): string | undef
   if (errno === "ENOENT" && step.op === "attach" && step.make === undefined && step.why === "default")
     return "the root lacks this directory: make it there (mkdir), or leave --read-only or --writable out, and hutch makes it for this run alone";
   if (errno === "ENOSPC" && step.op !== "clone" && step.op !== "hold-ids")
-    return "out of memory for a tmpfs, or too many mounts (fs.mount-max)";
+    return "out of memory for a tmpfs, too many mounts (fs.mount-max), or a full disk where writes are kept (--persist)";
   return HINTS.find(
     (hint) =>
       hint.op.includes(step.op) && hint.errno.includes(errno) && (hint.call === undefined || hint.call === call),

@@ -4,7 +4,6 @@
  */
 
 import * as c from "../libc/constants.ts";
-import type { Action } from "../step.ts";
 import { type Flow, at, content } from "./assembler.ts";
 import {
   attributeBits,
@@ -25,6 +24,7 @@ import {
   type Lowering,
   writeText,
 } from "./lowering.ts";
+import { lowerOverlay } from "./lower-overlay.ts";
 import { demandDevice } from "./lower-security.ts";
 import { FAILURE, type Place } from "./program.ts";
 import { attachFresh, locate, locateParent, makeFile, newTree, rootOf, treeOf } from "./targets.ts";
@@ -97,54 +97,6 @@ function eachThere(l: Lowering, paths: readonly string[], action: (here: Place) 
     action(here);
     close(l, here);
   });
-}
-
-type Overlay = Extract<Action, { op: "overlay" }>;
-
-/** `place` is the directory of upper and work. */
-function stackOverlay(l: Lowering, step: Overlay, place: string): void {
-  const { asm } = l;
-  const context = asm.cell();
-  asm.call("fsopen", ["overlay", c.FSOPEN_CLOEXEC], { result: context });
-  const option = (key: string, value: string) =>
-    asm.call("fsconfig", [content(context), c.FSCONFIG_SET_STRING, key, value, 0]);
-  const single = step.lower.length === 1;
-  for (const lower of step.lower.toReversed()) {
-    asm.call("fchdir", [content(treeOf(l, lower))]); // "." needs no quoting and no second look-up by name
-    option(single ? "lowerdir" : "lowerdir+", ".");
-  }
-  option("upperdir", `${place}/upper`);
-  option("workdir", `${place}/work`);
-  asm.call("fsconfig", [content(context), c.FSCONFIG_SET_FLAG, "userxattr", 0, 0]);
-  asm.call("fsconfig", [content(context), c.FSCONFIG_SET_FLAG, "volatile", 0, 0]);
-  asm.call("fsconfig", [content(context), c.FSCONFIG_CMD_CREATE, 0, 0, 0]);
-  const attributes = c.MOUNT_ATTR.nosuid | c.MOUNT_ATTR.nodev;
-  asm.call("fsmount", [content(context), c.FSMOUNT_CLOEXEC, attributes], { result: newTree(l, step.tree) });
-  close(l, context);
-}
-
-/**
- * Before Linux 6.7 all layers are one option. fsconfig(2) takes 255 bytes of it, mount(2) a page, and that is enough for
- * the 500 layers that an overlay may have when each is bound under a number, which needs no quoting either.
- */
-function classicOverlay(l: Lowering, step: Overlay, place: string): void {
-  const { asm } = l;
-  const [layers, target] = [`${step.workspace}/layers`, `${step.workspace}/overlay`];
-  const layer = asm.cell();
-  for (const directory of [layers, target]) asm.call("mkdirat", [c.AT_FDCWD, directory, 0o755]);
-  asm.call("chdir", [layers]);
-  step.lower.forEach((lower, index) => {
-    const flags = c.OPEN_TREE_CLONE | c.O_CLOEXEC | c.AT_EMPTY_PATH;
-    asm.call("open_tree", [content(treeOf(l, lower)), "", flags], { result: layer });
-    asm.call("mkdirat", [c.AT_FDCWD, `${index}`, 0o755]);
-    asm.call("move_mount", [content(layer), "", c.AT_FDCWD, `${index}`, c.MOVE_MOUNT_F_EMPTY_PATH]);
-    close(l, layer);
-  });
-  const top = step.lower.map((_, index) => index).toReversed();
-  const options = `lowerdir=${top.join(":")},upperdir=${place}/upper,workdir=${place}/work,userxattr,volatile`;
-  asm.call("mount", ["overlay", target, "overlay", c.MS_NOSUID | c.MS_NODEV, options]);
-  const flags = c.O_PATH | c.O_CLOEXEC | c.openFlags[l.arch].O_DIRECTORY;
-  asm.call("openat", [c.AT_FDCWD, target, flags], { result: newTree(l, step.tree) });
 }
 
 type MountOp =
@@ -238,27 +190,7 @@ export const LOWER_MOUNTS: { readonly [Op in MountOp]: Lower<Op> } = {
     for (const name of ["upper", "work", "root"]) l.asm.call("mkdirat", [content(workspace), name, 0o755]);
   },
 
-  overlay: (l, step) => {
-    const { asm } = l;
-    const status = asm.cell(256);
-    const mode = asm.cell();
-    const top = treeOf(l, step.lower.at(-1) ?? "");
-    // The root of an overlay has its upper directory's mode: make it the top layer's (stx_mode is at offset 28).
-    asm.call("statx", [content(top), "", c.AT_EMPTY_PATH, 2, status]);
-    asm.call("load64", [status, 28], { result: mode });
-    asm.call("and", [content(mode), 0o7777], { result: mode });
-    const disk = step.disk === undefined ? undefined : treeOf(l, step.disk);
-    asm.call("fchmodat", [content(disk ?? treeOf(l, "workspace")), "upper", content(mode)]);
-    let place = step.workspace;
-    if (disk !== undefined) {
-      place = `${step.workspace}/disk`; // its own path may have any character
-      asm.call("mkdirat", [c.AT_FDCWD, place, 0o755]);
-      asm.call("move_mount", [content(disk), "", c.AT_FDCWD, place, c.MOVE_MOUNT_F_EMPTY_PATH]);
-    }
-    if (step.classic === true) classicOverlay(l, step, place);
-    else stackOverlay(l, step, place);
-    for (const lower of step.lower) close(l, treeOf(l, lower));
-  },
+  overlay: lowerOverlay,
 
   "attach-root": (l, step) => {
     const root = treeOf(l, step.tree);

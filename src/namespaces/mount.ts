@@ -159,6 +159,7 @@ function rootSteps(root: Root, host: HostFacts): { steps: readonly Because[]; ba
         lower: root.lower.map((_, index) => lowerTree(index)),
         workspace,
         ...(host.disk === undefined ? {} : { disk: DISK_TREE }),
+        ...(host.kept === undefined ? {} : { kept: host.kept }),
         ...(host.disk === undefined && !host.tmpfsAttributes ? { unmarked: true } : {}),
         ...(host.kernel < LAYER_BY_LAYER ? { classic: true } : {}),
         why,

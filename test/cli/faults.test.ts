@@ -18,7 +18,7 @@ const ALWAYS =
   /uid_map|proc\/acpi|landlock|flock|linkat|"hutch-report"|lseek|TCGETS|TCSBRK|kept\.patch|dev\/kvm|getcwd|execve|mkdir|rename|rmdir/;
 const CASES = [
   ...["name", "json", "not-found", "disk", "terminal", "ranges", "nix-keep", "nix-patch", "nix-exact"],
-  ...["doctor", "selftest-some"],
+  ...["doctor", "selftest-some", "persist-new", "rm"],
 ];
 
 describe.each(place.callers)("a fault, as $name", ({ by, folder, cases }) => {

@@ -53,9 +53,12 @@ export interface Running {
   readonly ended: Promise<Result>;
 }
 
-/** Files by path: the text of an ordinary one, the text of an executable one, the target of a link, or a directory. */
+/** Files by path: the text of an ordinary one, the content of an executable one, the target of a link, or a directory. */
 export type Files = Readonly<
-  Record<string, string | { readonly executable: string } | { readonly link: string } | { readonly directory: true }>
+  Record<
+    string,
+    string | { readonly executable: string | Uint8Array } | { readonly link: string } | { readonly directory: true }
+  >
 >;
 
 /** Where one caller works: folders of its own, the binary, and the ways to start it. */

@@ -68,5 +68,10 @@ describe.each([1, 3, 300])("%d layers", (count) => {
     const place = disk(facts, `disk${count}`);
     expect(await seen(spec, { ...facts, kernel: 6_001, disk: place })).toBe(expected);
     expect(readdirSync(join(place, "upper")).toSorted()).toContain("top");
+    for (const kernel of [6_001, 6_007]) {
+      const kept: HostFacts = { ...facts, kernel, disk: disk(facts, `kept${count}-${kernel}`), kept: true };
+      expect(await seen(spec, kept)).toBe(expected);
+      expect(await seen(spec, kept)).toBe(expected.replace(` ${count - 1}\nnew`, " new\nnew")); // and goes on
+    }
   });
 });

@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HostFacts } from "../../src/facts.ts";
 import { gatherFacts } from "../../src/host.ts";
@@ -59,6 +59,9 @@ function fingerprint(tree: string): string {
 /** The one that is started as on a terminal: the program stays in the caller's process group, so there is a witness. */
 const SHARED_GROUP = "a scratch root, with a reaper, in the caller's process group";
 
+/** The one whose writes are on disk, where they stay, as `hutch run --persist` has it. */
+const KEPT = "an overlay that is kept, with a reaper";
+
 /** A Spec with a step of nearly every kind, on a root and volumes of the test's own. */
 function specs(root: string, data: string, open: string): Readonly<Record<string, Spec>> {
   const volumes: readonly Mount[] = [volume(data, "/data", ["ro"]), volume(open, "/data/open"), tmpfs("/tmp")];
@@ -70,14 +73,16 @@ function specs(root: string, data: string, open: string): Readonly<Record<string
   const its = { args: ["/bin/busybox", "cat", ...SHOWN], cwd: inside("/made") };
   const words = { hostname: "--hostname box" };
   const base = specOf();
+  const overlay = specOf({
+    root: { kind: "overlay", lower: [host(root)], from: root },
+    mounts: [...base.mounts, ...volumes, ...made],
+    process: { ...its, rlimits: [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }] },
+    hostname: "box",
+    words,
+  });
   return {
-    "an overlay, with a reaper": specOf({
-      root: { kind: "overlay", lower: [host(root)], from: root },
-      mounts: [...base.mounts, ...volumes, ...made],
-      process: { ...its, rlimits: [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }] },
-      hostname: "box",
-      words,
-    }),
+    "an overlay, with a reaper": overlay,
+    [KEPT]: overlay,
     "a read-only scratch root, the program PID 1, with time": specOf({
       root: { kind: "scratch", readonly: true, from: "scratch" },
       mounts: [...scratchMounts(), ...volumes, ...made, volume(join(root, "bin/busybox"), "/bin/busybox", ["ro"])],
@@ -133,6 +138,8 @@ const FORGIVEN: ReadonlySet<string> = new Set([
   // For a program that is PID 1: looking up what it does with a signal that nobody sends.
   ...["clone: openat", "clone: read", "launcher: openat", "launcher: read"],
   ...["read-only: openat2", "mask: openat2"],
+  // A layer that no other sandbox has is not waited for.
+  "overlay: ppoll",
   // A target that is looked up, then made because it was not there: one of the two is enough.
   ...["attach", "directory", "file", "symlink"].flatMap((op) => [`${op}: openat2`, `${op}: mkdirat`]),
   ...["attach: openat", "file: unlinkat"],
@@ -140,9 +147,20 @@ const FORGIVEN: ReadonlySet<string> = new Set([
   ...["mask: open_tree", "mask: move_mount"],
 ]);
 
-function factsFor(caller: Caller, spec: Spec, workspace: string, terminal: boolean): HostFacts {
-  const facts = { ...gatherFacts(spec), workspace, terminal };
-  return caller === "nobody" ? { ...facts, uid: 65534, gid: 65534, root: false, ranges: undefined } : facts;
+function factsFor(caller: Caller, spec: Spec, workspace: string, title: string): HostFacts {
+  const facts = { ...gatherFacts(spec), workspace, terminal: title === SHARED_GROUP };
+  const own = caller === "nobody" ? { ...facts, uid: 65534, gid: 65534, root: false, ranges: undefined } : facts;
+  return title === KEPT ? { ...own, disk: diskOf(caller, own), kept: true } : own;
+}
+
+/** A directory for an overlay's writes, of the sandbox's root. */
+function diskOf(caller: Caller, { root, ranges }: HostFacts): string {
+  const disk = makeFolder();
+  for (const name of ["upper", "work"]) mkdirSync(join(disk, name));
+  faults.giveTo(caller, disk);
+  if (root && ranges !== undefined)
+    for (const path of ["", "upper", "work"]) chownSync(join(disk, path), ranges.uid.start, ranges.gid.start);
+  return disk;
 }
 
 describe.each(CALLERS)("started by %s", (caller) => {
@@ -156,7 +174,7 @@ describe.each(CALLERS)("started by %s", (caller) => {
   for (const tree of [root, data]) faults.giveTo(caller, tree);
 
   describe.each(Object.entries(specs(root, data, open)))("%s", (title, spec) => {
-    const facts = factsFor(caller, spec, workspace, title === SHARED_GROUP);
+    const facts = factsFor(caller, spec, workspace, title);
     const subject = faults.subject(plan(spec, facts), caller, folder);
     const calls = faults.distinct(subject.records).filter(({ operation }) => !/^(sub|and|load64)$/.test(operation));
     const before = { mounts: procFile("self", "mountinfo"), trees: [root, data].map(fingerprint) };

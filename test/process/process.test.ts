@@ -10,7 +10,7 @@ test.each<readonly [command: string, path: string[], candidates: string[]]>([
   ["/bin/ls", ["/usr/bin"], ["/bin/ls"]],
   ["./ls", ["/usr/bin"], ["./ls"]],
   ["bin/ls", ["/usr/bin"], ["bin/ls"]],
-  ["ls", [], []],
+  ["ls", [], ["./ls"]],
   ["ls", ["", "/bin/"], ["./ls", "/bin/ls"]], // an empty entry is the working directory (environ(7))
   ["ls", ["/"], ["/ls"]],
   ["ls", ["relative"], ["relative/ls"]],

@@ -51,6 +51,9 @@ function mayNeedDisk({ root, kernel, tmpfsAttributes }: HostFacts): boolean {
   return !tmpfsAttributes || (root && kernel < IDMAPPED_LAYERS);
 }
 
+/** What tells denials, which a run without it does not load. */
+const newTelling = async () => (await import("../launch/denials.ts")).newTelling();
+
 /** Become the launcher of a Spec's plan; `enlist` is told the plan first. @throws UsageError, SystemError */
 export async function start(
   spec: Spec,
@@ -70,7 +73,8 @@ export async function start(
         : disk.withDiskRoot(spec, host, wanted, onDisk.directory);
     const made = plan(there.spec, there.host);
     state = await enlist?.(made);
-    const then = { ...options, state };
+    const telling = spec.process.explainDenials === true ? await newTelling() : undefined;
+    const then = { ...options, state, telling };
     if (onDisk === undefined) return launch(made, self, then);
     const removers = [onDisk.remover, ...(state === undefined ? [] : [state.remover])].map(String);
     const end = ["end-disk-layer", onDisk.directory, ...removers];

@@ -24,7 +24,7 @@ export async function chooseRights(parsed: Parsed, init: boolean): Promise<Right
   return {
     security,
     capabilities,
-    ...(await filterOf(parsed, security, { pid1: !init, arch: ARCH, capabilities })),
+    ...(await explained(parsed, await filterOf(parsed, security, { pid1: !init, arch: ARCH, capabilities }))),
     maskedPaths: masked ? defaults.MASKED_PATHS : [],
     readonlyPaths: masked ? defaults.READONLY_PATHS : [],
   };
@@ -72,6 +72,35 @@ async function filterOf(
   }
   const seccomp = security === "none" ? undefined : await profileFilter(security, options);
   return { seccomp, seccompFlags: [] };
+}
+
+/** What `--explain-denials` adds to a filter. @throws UsageError where nothing could be told */
+async function explained(parsed: Parsed, filter: Filter): Promise<Filter & { readonly explainDenials?: boolean }> {
+  const option = last(parsed, "explain-denials");
+  if (option === undefined) return filter;
+  const compiled = last(parsed, "seccomp-fd");
+  if (compiled !== undefined) {
+    throw new UsageError("a compiled filter cannot be explained", {
+      from: `${option.words} ${compiled.words}`,
+      hint: "give the profile itself: --seccomp FILE",
+    });
+  }
+  const other = last(parsed, "seccomp") ?? last(parsed, "security");
+  const from = other === undefined ? option.words : `${option.words} ${other.words}`;
+  if (filter.seccomp === undefined) {
+    throw new UsageError("there is no filter whose denials could be explained", {
+      from,
+      hint: `leave one of the two out`,
+    });
+  }
+  const { hasRefusals } = await import("../process/notify.ts");
+  if (!hasRefusals(filter.seccomp)) {
+    throw new UsageError("the filter refuses no call with an error number, so there is nothing to explain", {
+      from,
+      hint: "only SCMP_ACT_ERRNO is explained; what kills the program is told by its exit status",
+    });
+  }
+  return { ...filter, explainDenials: true };
 }
 
 /**

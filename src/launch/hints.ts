@@ -149,6 +149,23 @@ const HINTS: readonly Hint[] = [
     text: "time namespaces need Linux 5.6 and offsets that leave the clocks positive",
   },
   { op: ["pivot"], errno: ["EINVAL"], text: "pivot_root cannot leave an initramfs: switch_root to a tmpfs first" },
+  {
+    op: ["seccomp"],
+    errno: ["EBUSY"],
+    text: "hutch itself runs under a filter that somebody listens to (a container's, or another --explain-denials), and the kernel has one listener: leave --explain-denials out",
+  },
+  {
+    op: ["seccomp"],
+    call: "clone",
+    errno: ["EAGAIN"],
+    text: "--explain-denials takes one more thread before the program starts: raise --ulimit nproc",
+  },
+  {
+    op: ["seccomp"],
+    call: "clone",
+    errno: ["EINVAL"],
+    text: "this kernel makes no threads where clocks are about to be moved, and --explain-denials takes one: leave --no-init out",
+  },
   { op: ["seccomp"], errno: ["EINVAL", "ENOSYS"], text: "the kernel lacks seccomp filters" },
 ];
 

@@ -153,8 +153,8 @@ describe.each(CALLERS)("started by %s", (caller) => {
   const open = join(data, "open");
   for (const tree of [root, data]) faults.giveTo(caller, tree);
 
-  describe.each(Object.entries(specs(root, data, open)))("%s", (name, spec) => {
-    const facts = factsFor(caller, spec, workspace, name === SHARED_GROUP);
+  describe.each(Object.entries(specs(root, data, open)))("%s", (title, spec) => {
+    const facts = factsFor(caller, spec, workspace, title === SHARED_GROUP);
     const subject = faults.subject(plan(spec, facts), caller, folder);
     const calls = faults.distinct(subject.records).filter(({ operation }) => !/^(sub|and|load64)$/.test(operation));
     const before = { mounts: procFile("self", "mountinfo"), trees: [root, data].map(fingerprint) };

@@ -40,7 +40,8 @@ import type { Place } from "./program.ts";
 export interface Telling {
   /** A memory file of {@link DENIALS}.bytes. */
   readonly denialsFd: number;
-  readonly newListener: (asm: Assembler, plan: Plan) => Listener;
+  /** Its listener, for a plan that tells denials. */
+  readonly newListener: (asm: Assembler, plan: Plan) => Listener | undefined;
 }
 
 /** A filter's listener. Each method writes records. */
@@ -79,15 +80,20 @@ const EINTR = -4;
 const ENOENT = -2;
 const ENDED = 1;
 
-/** What a start needs that tells denials. @throws SystemError */
-export function newTelling(): Telling {
-  const denialsFd = moveUp(call("memfd_create", "hutch-denials", 0));
-  call("ftruncate", denialsFd, DENIALS.bytes);
+/** Where a teller notes denials. @throws SystemError */
+export function denialsFile(): number {
+  const fd = moveUp(call("memfd_create", "hutch-denials", 0));
+  call("ftruncate", fd, DENIALS.bytes);
+  return fd;
+}
+
+/** What a start needs that tells denials: a descriptor of {@link denialsFile}. */
+export function newTelling(denialsFd: number): Telling {
   return {
     denialsFd,
     newListener: (asm, { steps }) => {
-      const filter = steps.find((step) => step.op === "seccomp");
-      if (filter === undefined) throw new Error("a plan without a filter has nothing to tell");
+      const filter = steps.find((step) => step.op === "seccomp" && step.telling === true);
+      if (filter?.op !== "seccomp") return undefined;
       const cells: Cells = { receive: asm.cell(), send: asm.cell(), fd: asm.cell(), teller: asm.cell() };
       return {
         ...cells,

@@ -180,15 +180,15 @@ const SHAPES: Readonly<Record<string, Shape>> = {
 const ARITIES: Readonly<Record<string, number>> = Object.fromEntries(
   [
     "vhangup sync",
-    "acct chroot clock_getres fanotify_init iopl mq_unlink swapoff syncfs sysfs uselib userfaultfd io_destroy shmdt",
-    "clone3 clock_settime create_module delete_module fsopen io_setup kexec_unload memfd_secret mq_notify pivot_root " +
-      "process_mrelease setdomainname sethostname settimeofday swapon ustat io_uring_setup",
-    "finit_module fsmount fspick init_module ioperm io_cancel io_submit lookup_dcookie modify_ldt mq_getsetattr msgctl " +
-      "open_by_handle_at open_tree pidfd_getfd semop set_mempolicy shmat shmctl shmget semget syslog get_mempolicy_home_node",
-    "add_key kexec_load listmount migrate_pages mq_open quotactl quotactl_fd reboot request_key semctl semtimedop statmount tee " +
-      "vmsplice cachestat io_uring_register set_mempolicy_home_node lsm_get_self_attr lsm_set_self_attr msgsnd",
-    "fanotify_mark fsconfig io_getevents kcmp kexec_file_load mount_setattr move_mount mq_timedreceive mq_timedsend msgrcv " +
-      "name_to_handle_at open_tree_attr perf_event_open process_madvise remap_file_pages",
+    "acct chroot io_destroy iopl memfd_secret mq_unlink shmdt swapoff syncfs uselib userfaultfd",
+    "clock_settime clone3 create_module delete_module fanotify_init fsopen io_setup io_uring_setup mq_notify msgget " +
+      "pivot_root process_mrelease setdomainname sethostname settimeofday swapon ustat",
+    "finit_module fsmount fspick init_module io_cancel io_submit ioperm lookup_dcookie lsm_list_modules modify_ldt " +
+      "mq_getsetattr msgctl open_by_handle_at open_tree pidfd_getfd semget semop set_mempolicy shmat shmctl shmget sysfs syslog",
+    "cachestat io_uring_register kexec_load listmount lsm_get_self_attr lsm_set_self_attr migrate_pages mq_open msgsnd quotactl " +
+      "quotactl_fd reboot request_key semctl semtimedop set_mempolicy_home_node statmount tee vmsplice",
+    "add_key fanotify_mark fsconfig io_getevents kcmp kexec_file_load mount_setattr move_mount mq_timedreceive " +
+      "mq_timedsend msgrcv name_to_handle_at open_tree_attr perf_event_open process_madvise remap_file_pages",
   ].flatMap((names, arity) => names.split(" ").map((name) => [name, arity])),
 );
 

@@ -7,8 +7,9 @@
  * Of the program's filter each ERRNO is a USER_NOTIF (process/notify.ts), and its listener is the launcher's. The teller is
  * one more process in the launcher's memory: it takes a notification, evaluates the plain filter on it, written as records
  * (filter-records.ts), notes the call and answers with the number that the filter gives. It never lets a call continue:
- * without it a call is refused as well, by ENOSYS. Since that is another number, the launcher holds the listener too, so that
- * calls wait when the teller has ended, and ends the sandbox.
+ * when nobody has the listener any more the kernel refuses as well, with ENOSYS. Since that is another number, the launcher
+ * holds the listener too, so that calls wait when the teller has ended, and ends the sandbox; and a teller whose launcher
+ * was killed goes on until the sandbox has ended.
  *
  * A listener comes into being together with the filter, under which the program may not be able to hand it over. So that
  * does a thread of the program's (a filter is one thread's affair), which has ended before the program is executed.
@@ -33,7 +34,7 @@ import { DENIALS } from "./denial-report.ts";
 import { evaluateFilter } from "./filter-records.ts";
 import { holdCapabilities } from "./lowering.ts";
 import { descriptorMessage } from "./passing.ts";
-import { dieWithParent, field, keepOnly, SIGINFO } from "./processes.ts";
+import { field, keepOnly, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 /** The parts of a start that tells denials. Whoever starts brings them: other starts do not load what they need. */
@@ -76,9 +77,9 @@ const REPLY = { error: 16, bytes: 24 } as const;
 /** In struct seccomp_data. */
 const DATA = { nr: 0, arch: 4, args: 16 } as const;
 
-const EINTR = -4;
 const ENOENT = -2;
 const ENDED = 1;
+const GRACE_SECONDS = 1;
 
 /** Where a teller notes denials. @throws SystemError */
 export function denialsFile(): number {
@@ -165,46 +166,55 @@ function take(asm: Assembler, cells: Cells, { filter }: Filter, denialsFd: numbe
 }
 
 function startTeller(asm: Assembler, { fd, teller }: Cells, filter: Uint8Array, denialsFd: number): void {
-  const [inside, after, bound, gone] = [asm.label(), asm.label(), asm.label(), asm.label()];
-  const [self, own, file] = [asm.cell(), asm.cell(), asm.cell()];
+  const [inside, after, gone] = [asm.label(), asm.label(), asm.label()];
+  const [launcher, listener, file, watched] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const { failure } = asm;
-  asm.call("getpid", [], { result: self });
-  asm.set(own, content(fd)); // the launcher will give its own another number
+  asm.call("getpid", [], { result: launcher });
+  asm.call("pidfd_open", [content(launcher), 0], { result: launcher });
+  asm.set(watched, content(launcher));
+  asm.set(listener, content(fd)); // the launcher will give its own another number
   asm.set(file, denialsFd);
   const flags = c.CLONE_VM | c.CLONE_PARENT_SETTID | c.SIGNALS.SIGCHLD;
   asm.call("clone", [flags, 0, teller, 0, 0], { next: after, onZero: inside });
   asm.place(inside);
   asm.failure = gone;
   asm.call("prctl", [c.PR_SET_NAME, "hutch-teller"], { onError: "ignore" });
-  dieWithParent(asm, content(self), gone);
-  asm.jump(bound);
-  asm.place(gone);
-  asm.call("exit_group", [ENDED], { onError: "ignore" });
-  asm.place(bound);
-  keepOnly(asm, [own, file]);
+  keepOnly(asm, [listener, file, watched]);
   asm.call("mmap", [TABLE, DENIALS.bytes, c.PROT_READ, c.MAP_SHARED | c.MAP_FIXED_NOREPLACE, content(file), 0]);
   holdCapabilities(asm, []);
-  tell(asm, filter, own, file, gone);
+  tell(asm, filter, { listener, file, launcher: watched, gone });
+  asm.place(gone);
+  asm.call("exit_group", [ENDED], { onError: "ignore" });
   asm.failure = failure;
   asm.place(after);
+  asm.call("close", [content(launcher)]);
+}
+
+/** What the teller has: descriptors of the listener, the table and the launcher (pidfd_open(2)); and where it ends. */
+interface Teller {
+  readonly listener: Place;
+  readonly file: Place;
+  readonly launcher: Place;
+  readonly gone: Label;
 }
 
 /** The teller's loop. */
-function tell(asm: Assembler, filter: Uint8Array, listener: Place, file: Place, gone: Label): void {
+function tell(asm: Assembler, filter: Uint8Array, teller: Teller): void {
+  const { listener, file, gone } = teller;
   const [notice, reply] = [asm.cell(NOTICE.bytes + 8), asm.cell(REPLY.bytes)];
-  const [result, error] = [asm.cell(), asm.cell()];
+  const [result, error, denial] = [asm.cell(), asm.cell(), asm.cell(DENIALS.entry)];
   const [loop, missed, refused] = [asm.label(), asm.label(), asm.label()];
-  const denial = asm.cell(DENIALS.entry);
+  const awaitNotice = waiting(asm, teller);
   asm.place(loop);
+  awaitNotice();
   for (let offset = 0; offset < NOTICE.bytes; offset += 8) asm.set(at(notice, offset), 0); // the kernel wants it so
   asm.call("ioctl", [content(listener), c.SECCOMP_IOCTL_NOTIF_RECV, notice], { result, onError: missed });
   const errno = at(denial, DENIALS.errno);
   evaluateFilter(asm, filter, { data: at(notice, NOTICE.data), errno, refused, passed: gone });
 
   asm.place(missed);
-  asm.ifEqual(content(result), EINTR, loop);
-  asm.ifDifferent(content(result), ENOENT, gone);
-  awaitMore(asm, listener, loop);
+  asm.ifEqual(content(result), ENOENT, loop); // it has gone meanwhile, with its process or by a signal
+  asm.jump(gone);
 
   asm.place(refused);
   describe(asm, at(notice, NOTICE.data), denial);
@@ -216,15 +226,38 @@ function tell(asm: Assembler, filter: Uint8Array, listener: Place, file: Place, 
   asm.jump(loop);
 }
 
-/** A notification has gone with its process: back to `loop`; or all that have the filter have ended: wait to be ended. */
-function awaitMore(asm: Assembler, listener: Place, loop: Label): void {
-  const [poll, events, over] = [asm.cell(), asm.cell(), asm.label()];
-  asm.call("sub", [content(listener), content(asm.words(-c.POLLIN * 2 ** 32))], { result: poll }); // struct pollfd
-  asm.call("ppoll", [poll, 1, asm.words(0, 0), 0, 8], { onZero: loop });
-  asm.call("and", [content(poll), content(asm.words(c.POLLHUP * 2 ** 48))], { result: events, onZero: loop });
-  asm.place(over);
-  asm.call("ppoll", [0, 0, 0, 0, 8], { onError: "ignore" });
-  asm.jump(over);
+/**
+ * Prepare for waiting; what is returned waits for the next notification. When the launcher has been killed the sandbox is
+ * about to be, and is answered to its end; should that not be noticed, until nothing has come for {@link GRACE_SECONDS}.
+ */
+function waiting(asm: Assembler, { listener, launcher, gone }: Teller): () => void {
+  const [poll, count, timeout, grace, events] = [asm.cell(16), asm.cell(), asm.cell(), asm.cell(16), asm.cell()];
+  // struct pollfd {int fd; short events, revents}
+  const request = content(asm.words(-c.POLLIN * 2 ** 32));
+  [listener, launcher].forEach((descriptor, index) =>
+    asm.call("sub", [content(descriptor), request], { result: at(poll, 8 * index) }),
+  );
+  asm.set(count, 2);
+  const said = (event: number, otherwise: Label) =>
+    asm.call("and", [content(poll), content(asm.words(event * 2 ** 48))], { result: events, onZero: otherwise });
+  return () => {
+    const [again, noNotice, noUser, there] = [asm.label(), asm.label(), asm.label(), asm.label()];
+    asm.place(again);
+    asm.set(grace, GRACE_SECONDS); // the kernel writes what is left of it
+    asm.set(at(grace, 8), 0);
+    asm.call("ppoll", [poll, content(count), content(timeout), 0, 8], { onZero: gone });
+    said(c.POLLIN, noNotice);
+    asm.jump(there);
+    asm.place(noNotice);
+    said(c.POLLHUP, noUser);
+    // Nobody has the filter any more: the launcher ends this process, or has been killed.
+    asm.call("ppoll", [at(poll, 8), 1, 0, 0, 8], { next: gone });
+    asm.place(noUser);
+    asm.set(count, 1);
+    asm.set(timeout, grace);
+    asm.jump(again);
+    asm.place(there);
+  };
 }
 
 /** What makes a call of a kind: number and architecture, the error number, arguments that people are told, 32 bits each. */

@@ -12,7 +12,8 @@
  * was killed goes on until the sandbox has ended.
  *
  * A listener comes into being together with the filter, under which the program may not be able to hand it over. So that
- * does a thread of the program's (a filter is one thread's affair), which has ended before the program is executed.
+ * does a thread of the program's (a filter is one thread's affair). It waits for the teller's word that it is there, and has
+ * ended before the program is executed.
  *
  * What the program does decides nothing but numbers in a table of fixed size: the first {@link DENIALS.most} kinds of calls,
  * and a count of all others.
@@ -56,7 +57,7 @@ export interface Listener extends Cells {
 }
 
 interface Cells {
-  /** The socket pair over which the listener is handed over. */
+  /** The socket pair over which the listener is handed over, and a byte comes back when the teller is there. */
   readonly receive: Place;
   readonly send: Place;
   /** The listener's descriptor, in each process that has it. */
@@ -108,7 +109,7 @@ export function newTelling(denialsFd: number): Telling {
 
 function install(asm: Assembler, { send, fd }: Cells, { filter, flags = [] }: Filter): void {
   const [handed, sign] = [asm.cell(), asm.cell()];
-  const [thread, look, there, done] = [asm.label(), asm.label(), asm.label(), asm.label()];
+  const [thread, look, there, untold, done] = [asm.label(), asm.label(), asm.label(), asm.label(), asm.label()];
   const [on, again, ended] = [asm.label(), asm.label(), asm.label()];
   const notifying = notifyingFilter(filter, asm.arch);
   const header = new Uint8Array(16); // struct sock_fprog
@@ -131,8 +132,11 @@ function install(asm: Assembler, { send, fd }: Cells, { filter, flags = [] }: Fi
   const { header: message, descriptors } = descriptorMessage(asm, 1);
   asm.set(descriptors, content(fd));
   asm.call("sendmsg", [content(send), message, 0]);
+  asm.call("read", [content(send), asm.cell(), 1], { onZero: untold, next: done });
+  asm.place(untold);
+  asm.call("close", [-1]); // always EBADF: the record that says that there is no teller (hints.ts)
   asm.place(done);
-  asm.call("exit", [0], { onError: "ignore" });
+  asm.call("exit", [0]);
 
   asm.place(on);
   const how = c.SECCOMP_FILTER_FLAG_NEW_LISTENER | c.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
@@ -160,18 +164,19 @@ function take(asm: Assembler, cells: Cells, { filter }: Filter, denialsFd: numbe
   asm.call("recvmsg", [content(receive), header, c.MSG_CMSG_CLOEXEC], { onZero: none });
   field(asm, descriptors, 0, fd);
   asm.call("fcntl", [content(fd), c.F_GETFD]); // the kernel leaves it out where it cannot be opened here
-  asm.call("close", [content(receive)]);
   startTeller(asm, cells, filter, denialsFd);
+  asm.call("close", [content(receive)]);
   asm.place(none);
 }
 
-function startTeller(asm: Assembler, { fd, teller }: Cells, filter: Uint8Array, denialsFd: number): void {
+function startTeller(asm: Assembler, { receive, fd, teller }: Cells, filter: Uint8Array, denialsFd: number): void {
   const [inside, after, gone] = [asm.label(), asm.label(), asm.label()];
-  const [launcher, listener, file, watched] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
+  const [launcher, listener, file, watched, there] = [asm.cell(), asm.cell(), asm.cell(), asm.cell(), asm.cell()];
   const { failure } = asm;
   asm.call("getpid", [], { result: launcher });
   asm.call("pidfd_open", [content(launcher), 0], { result: launcher });
   asm.set(watched, content(launcher));
+  asm.set(there, content(receive));
   asm.set(listener, content(fd)); // the launcher will give its own another number
   asm.set(file, denialsFd);
   const flags = c.CLONE_VM | c.CLONE_PARENT_SETTID | c.SIGNALS.SIGCHLD;
@@ -179,9 +184,11 @@ function startTeller(asm: Assembler, { fd, teller }: Cells, filter: Uint8Array, 
   asm.place(inside);
   asm.failure = gone;
   asm.call("prctl", [c.PR_SET_NAME, "hutch-teller"], { onError: "ignore" });
-  keepOnly(asm, [listener, file, watched]);
+  keepOnly(asm, [listener, file, watched, there]);
   asm.call("mmap", [TABLE, DENIALS.bytes, c.PROT_READ, c.MAP_SHARED | c.MAP_FIXED_NOREPLACE, content(file), 0]);
   holdCapabilities(asm, []);
+  asm.call("write", [content(there), asm.words(0), 1], { onError: "ignore" });
+  asm.call("close", [content(there)], { onError: "ignore" });
   tell(asm, filter, { listener, file, launcher: watched, gone });
   asm.place(gone);
   asm.call("exit_group", [ENDED], { onError: "ignore" });
@@ -213,7 +220,7 @@ function tell(asm: Assembler, filter: Uint8Array, teller: Teller): void {
   evaluateFilter(asm, filter, { data: at(notice, NOTICE.data), errno, refused, passed: gone });
 
   asm.place(missed);
-  asm.ifEqual(content(result), ENOENT, loop); // it has gone meanwhile, with its process or by a signal
+  asm.ifEqual(content(result), ENOENT, loop); // it has gone meanwhile: a signal came before this did, or SIGKILL after it
   asm.jump(gone);
 
   asm.place(refused);
@@ -222,8 +229,7 @@ function tell(asm: Assembler, filter: Uint8Array, teller: Teller): void {
   asm.call("load64", [notice, 0], { result: reply });
   asm.call("sub", [0, content(errno)], { result: error });
   asm.call("and", [content(error), content(asm.words(0xffffffff))], { result: at(reply, REPLY.error) }); // flags: none
-  asm.call("ioctl", [content(listener), c.SECCOMP_IOCTL_NOTIF_SEND, reply], { onError: "ignore" }); // ENOENT: it was killed
-  asm.jump(loop);
+  asm.call("ioctl", [content(listener), c.SECCOMP_IOCTL_NOTIF_SEND, reply], { result, onError: missed, next: loop });
 }
 
 /**

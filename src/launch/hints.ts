@@ -166,6 +166,12 @@ const HINTS: readonly Hint[] = [
     errno: ["EINVAL"],
     text: "this kernel makes no threads where clocks are about to be moved, and --explain-denials takes one: leave --no-init out",
   },
+  {
+    op: ["seccomp"],
+    call: "close",
+    errno: ["EBADF"],
+    text: "somebody has killed the process that was to tell denials",
+  },
   { op: ["seccomp"], errno: ["EINVAL", "ENOSYS"], text: "the kernel lacks seccomp filters" },
 ];
 

@@ -257,6 +257,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   asm.call("close", [content(status.read)]);
   asm.call("close", [content(alive.write)]);
   if (witness !== undefined) releaseSettling(asm, witness);
+  if (told !== undefined) asm.call("close", [content(told.receive)]);
   if (watch !== undefined) {
     asm.call("close", [content(watch.read)]);
     tellName(asm, watch.write);

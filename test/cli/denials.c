@@ -68,7 +68,7 @@ static int kinds(long n) {
 
 // Refused calls for ever; a line when one gets another answer.
 static _Noreturn void watch(void) {
-  printf("watching\n");
+  printf(refused() ? "watching\n" : "another answer at once\n");
   fflush(stdout);
   for (;;)
     if (!refused()) {

@@ -11,8 +11,9 @@ import { refusalErrno } from "../../src/process/notify.ts";
 import { hutchProfile } from "../../src/process/profiles.ts";
 import { ARCHITECTURES, compileSeccomp } from "../../src/process/seccomp.ts";
 import { syscallNumbers } from "../../src/process/syscall-numbers.ts";
-import { descendants, isAlive, until } from "./host-processes.ts";
+import { descendants, isAlive, remains, until } from "./host-processes.ts";
 import { BUSYBOX, eachCaller, expectFailure, needs } from "./hutch.ts";
+import { openTerminal } from "./terminal.ts";
 
 const { audit } = ARCHITECTURES[ARCH];
 
@@ -355,6 +356,29 @@ eachCaller("--explain-denials", (bench) => {
     expect(joined).toMatchObject({ stdout: `${number("bpf")} -1\n`, stderr: "", code: 0 });
     running.closeInput();
     expect(await running.ended).toMatchObject({ stderr: "" });
+  });
+
+  test("on a terminal the lines come when it is the caller's again", async () => {
+    const terminal = await openTerminal(bench);
+    terminal.type(
+      `stty -a | md5sum; "$HUTCH" run -t ${EXPLAIN} -v ${program}:/denials:ro scratch /denials calls ${number("bpf")}; echo $?; stty -a | md5sum\r`,
+    );
+    const before = await terminal.shows(/[0-9a-f]{32} /);
+    await terminal.shows(`${number("bpf")} -1\r\n`);
+    await terminal.shows("hutch: blocked: bpf(BPF_MAP_CREATE, …) = EPERM, once: not in the default profile\r\n0\r\n");
+    expect(await terminal.shows(/[0-9a-f]{32} /)).toBe(before);
+    terminal.type("exit\r");
+    await terminal.ended;
+  });
+
+  test("nobody is left whom somebody else would have to wait for", async () => {
+    const known = new Set(descendants(process.pid));
+    for (const init of ["--init", "--no-init"]) {
+      await run([EXPLAIN, init], "calls", String(number("bpf")));
+      expect(remains(known)).toEqual([]);
+    }
+    await bench.hutch(["run", EXPLAIN, "scratch", "/nosuch"]);
+    expect(remains(known)).toEqual([]);
   });
 
   test("hutch plan shows it", async () => {

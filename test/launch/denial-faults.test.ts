@@ -23,6 +23,8 @@ const mountCall = syscallNumbers(ARCH).get("mount");
 const FORGIVEN: ReadonlySet<string> = new Set([
   // Turns in waiting for each other; the teller's name.
   ...["seccomp: sched_yield", "clone: prctl"],
+  // How the kernel wakes the teller.
+  "clone: ioctl",
   // The account of the run.
   ...["launcher: statx", "clone: clock_gettime"],
   // Waiting for what does not happen: the launcher's death.

@@ -90,7 +90,7 @@ async function explained(parsed: Parsed, filter: Filter): Promise<Filter & { rea
   if (filter.seccomp === undefined) {
     throw new UsageError("there is no filter whose denials could be explained", {
       from,
-      hint: `leave one of the two out`,
+      hint: "leave one of the two out",
     });
   }
   const { hasRefusals } = await import("../process/notify.ts");
@@ -100,7 +100,20 @@ async function explained(parsed: Parsed, filter: Filter): Promise<Filter & { rea
       hint: "only SCMP_ACT_ERRNO is explained; what kills the program is told by its exit status",
     });
   }
+  demandNoFilter(option.words);
   return { ...filter, explainDenials: true };
+}
+
+/**
+ * Of several filters the kernel takes the most restrictive answer, and an error number is that beside a notification
+ * (seccomp(2)): a filter around hutch would answer with its own, and nobody would be told. @throws UsageError
+ */
+function demandNoFilter(from: string): void {
+  if (/^Seccomp:\t0$/m.test(readText("/proc/self/status") ?? "")) return;
+  throw new UsageError("hutch itself is under a seccomp filter, which would answer before denials can be told", {
+    from,
+    hint: "start it outside of the container or service that has the filter",
+  });
 }
 
 /**

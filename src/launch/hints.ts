@@ -151,11 +151,6 @@ const HINTS: readonly Hint[] = [
   { op: ["pivot"], errno: ["EINVAL"], text: "pivot_root cannot leave an initramfs: switch_root to a tmpfs first" },
   {
     op: ["seccomp"],
-    errno: ["EBUSY"],
-    text: "hutch itself runs under a filter that somebody listens to (a container's, or another --explain-denials), and the kernel has one listener: leave --explain-denials out",
-  },
-  {
-    op: ["seccomp"],
     call: "clone",
     errno: ["EAGAIN"],
     text: "--explain-denials takes one more thread before the program starts: raise --ulimit nproc",

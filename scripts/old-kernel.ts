@@ -67,6 +67,23 @@ const CHECKS: readonly Check[] = [
     "hutch run --name one /rootfs /bin/sh -c 'trap \"exit 4\" TERM; echo > /ready; sleep 100 & wait' & until hutch exec one /bin/ls /ready 2>/dev/null; do sleep 0.2; done; hutch kill one; wait $!; echo $?; ls -A $HUTCH_STORE/sessions | wc -l",
     "/ready\n4\n0",
   ],
+  ...["--init", "--no-init"].flatMap((options): Check[] => [
+    [
+      `denials are told, ${options}`,
+      `hutch run --explain-denials ${options} /rootfs /bin/sh -c '/bin/busybox unshare -n /bin/ls; exit 7' 2>&1; echo $?`,
+      "unshare: unshare(0x40000000): Operation not permitted\nhutch: blocked: unshare(CLONE_NEWNET) = EPERM, once: not in the default profile\n7",
+    ],
+    [
+      `hutch is killed, and the teller ends, ${options}`,
+      `tellers() { ps -o stat,comm | grep -v "^Z" | grep -c hutch-teller; }; hutch run --explain-denials ${options} /rootfs /bin/sleep 100 & n=0; until [ $(tellers) = 1 ] || [ $n = 100 ]; do n=$((n + 1)); sleep 0.2; done; echo $(tellers); sleep 1; kill -9 $!; n=0; until [ $(tellers) = 0 ] || [ $n = 50 ]; do n=$((n + 1)); sleep 0.2; done; tellers`,
+      "1\n0",
+    ],
+  ]),
+  [
+    "denials cannot be told of a PID 1 whose clocks are moved",
+    "hutch run --explain-denials --no-init --time-offset 5 /rootfs /bin/true 2>&1 | grep -c 'leave --no-init out'",
+    "1",
+  ],
   ["doctor", "hutch doctor >/dev/null; echo $?", "0"],
   ["every attack of the self-test is held", "hutch selftest >/dev/null; echo $?", "0"],
   ["nothing left", "ls -A $HUTCH_STORE/sessions | wc -l", "0"],

@@ -23,6 +23,7 @@ export interface Rights {
   readonly capabilities: readonly string[];
   readonly seccomp: Uint8Array | undefined;
   readonly seccompFlags: readonly SeccompFlag[];
+  readonly explainDenials?: boolean;
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
 }
@@ -77,6 +78,7 @@ export function buildSpec(wanted: Wanted): Spec {
       noNewPrivileges: true,
       seccomp: rights.seccomp,
       ...(rights.seccompFlags.length === 0 ? {} : { seccompFlags: rights.seccompFlags }),
+      ...(rights.explainDenials === true ? { explainDenials: true } : {}),
       preserveFds: wanted.preserveFds,
     },
     hostname,

@@ -141,7 +141,7 @@ export function describeStep(step: Action): string {
     case "no-new-privileges":
       return "no_new_privs";
     case "seccomp":
-      return `seccomp filter, ${step.filter.length / 8} instructions${step.flags === undefined ? "" : ` (${step.flags.join(",")})`}`;
+      return `seccomp filter, ${step.filter.length / 8} instructions${step.flags === undefined ? "" : ` (${step.flags.join(",")})`}${step.telling === true ? ", denials are told" : ""}`;
     case "close-descriptors":
       return `close descriptors from ${step.from}`;
     case "exec":

@@ -138,6 +138,8 @@ export interface Process {
   readonly seccomp: Uint8Array | undefined;
   /** OCI's words for flags of seccomp(2); absent means none. */
   readonly seccompFlags?: readonly SeccompFlag[];
+  /** Whether the calls that the filter refuses with an error number are noted, to be told at the end. */
+  readonly explainDenials?: boolean;
   /** Flags of personality(2), such as ADDR_NO_RANDOMIZE (0x40000); absent leaves the caller's. */
   readonly personality?: number;
   /** How many descriptors after 2 the program inherits. */

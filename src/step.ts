@@ -178,7 +178,13 @@ export type Action =
   /** Hold exactly these, and inherit none over an execve that is not root's. */
   | { readonly op: "capabilities"; readonly hold: readonly string[] }
   | { readonly op: "no-new-privileges" }
-  | { readonly op: "seccomp"; readonly filter: Uint8Array; readonly flags?: readonly SeccompFlag[] }
+  | {
+      readonly op: "seccomp";
+      readonly filter: Uint8Array;
+      readonly flags?: readonly SeccompFlag[];
+      /** The launcher notes each call that it refuses with an error number, and gives that. */
+      readonly telling?: true;
+    }
   | { readonly op: "close-descriptors"; readonly from: number }
   | {
       readonly op: "exec";

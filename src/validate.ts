@@ -236,6 +236,16 @@ function terminal(spec: Spec): void {
   throw new UsageError("a terminal needs a /dev in the sandbox", words(spec, "terminal"));
 }
 
+/** The first release in which a signal does not repeat a call that is being answered (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV). */
+const TELLING_SINCE = 5_019;
+
+/** Denials must be told exactly, or not at all. */
+function denials(spec: Spec, host: HostFacts): void {
+  if (spec.process.explainDenials !== true) return;
+  if (host.kernel >= TELLING_SINCE) return;
+  throw new UsageError("denials cannot be told exactly before Linux 5.19", words(spec, "explainDenials"));
+}
+
 const RULES: readonly Rule[] = [
   nul,
   hostnames,
@@ -248,6 +258,7 @@ const RULES: readonly Rule[] = [
   rlimits,
   workingDirectory,
   terminal,
+  denials,
 ];
 
 /** Check all rules. @throws UsageError for the first one broken. */

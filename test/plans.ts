@@ -168,6 +168,7 @@ export const SPECS: Readonly<Record<string, Spec>> = {
       { type: "symlink", destination: inside("/lib"), target: "usr/lib", from: "--add" },
     ],
   }),
+  "denials told": specOf({ process: { explainDenials: true } }),
   "all of a process": specOf({
     process: {
       args: ["/bin/app", "--flag", "two words"],

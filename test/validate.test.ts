@@ -172,6 +172,13 @@ const BROKEN: readonly Row[] = [
     "--ulimit nofile=10:9",
   ],
   [
+    "denials told where a signal could repeat a call",
+    specOf({ process: { explainDenials: true }, words: { explainDenials: "--explain-denials" } }),
+    { ...user, kernel: 5_018 },
+    "denials cannot be told exactly before Linux 5.19",
+    "--explain-denials",
+  ],
+  [
     "a relative working directory",
     specOf({ process: { cwd: inside("work") }, words: { cwd: "-w work" } }),
     user,
@@ -193,6 +200,8 @@ describe("is not refused:", () => {
       name === "writable" ? [] : Object.entries(HOSTS).map(([by, facts]) => [`${name} by ${by}`, spec, facts] as const),
     ),
     ["writable by an ordinary user", SPECS["writable"] ?? specOf(), user],
+    ["denials told from Linux 5.19", specOf({ process: { explainDenials: true } }), { ...user, kernel: 5_019 }],
+    ["an older kernel without denials", specOf(), { ...user, kernel: 5_018 }],
     [
       "a writable root at the end of the range",
       SPECS["writable"] ?? specOf(),

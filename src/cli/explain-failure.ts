@@ -1,6 +1,7 @@
 /**
- * `hutch explain-failure REPORT OUTPUT|- LABEL` (descriptors, and what the error is said to come from): what the launcher turns into when a step has failed, or at the
- * end when the outcome is wanted as JSON. Not for people.
+ * `hutch explain-failure REPORT OUTPUT|- LABEL [DENIALS]` (descriptors, and what the error is said to come from): what the
+ * launcher turns into when a step has failed, or at the end when the outcome is wanted as JSON or denials are to be told.
+ * Not for people.
  */
 
 import { type HutchError, UsageError } from "../errors.ts";
@@ -30,15 +31,20 @@ async function explained(bytes: Uint8Array): Promise<HutchError> {
 }
 
 export const explain: Command = {
-  main: async ([word, output]) => {
+  main: async ([word, output, , denials]) => {
     const report = descriptor(word);
     const read = (): Uint8Array => {
       call("lseek", report, 0, 0);
       return readAll(report);
     };
-    if (output === undefined || output === "-") throw await explained(read());
+    const outputFd = output === undefined || output === "-" ? undefined : descriptor(output);
+    if (denials !== undefined) {
+      const { tellDenials } = await import("./denials.ts");
+      return tellDenials(descriptor(denials), outcome(read), read, outputFd);
+    }
+    if (outputFd === undefined) throw await explained(read());
     const result = outcome(read);
-    writeOutcome(descriptor(output), result);
+    writeOutcome(outputFd, result);
     if (result instanceof Error) throw result;
     return result.status;
   },

@@ -41,12 +41,16 @@ function aside(parsed: Parsed, descriptor: number, close: boolean): number {
 }
 
 /**
- * Write how a sandbox has ended, or why it could not be started.
+ * Write how a sandbox has ended, or why it could not be started; `fields` are further ones.
  * @throws HutchError when that cannot be written: what was to be told in it, if that is an error, and why it is not there
  */
-export function writeOutcome(output: number, result: Outcome | Error): void {
+export function writeOutcome(
+  output: number,
+  result: Outcome | Error,
+  fields: Readonly<Record<string, unknown>> = {},
+): void {
   try {
-    writeAll(output, encodeBytes(formatOutcome(result)));
+    writeAll(output, encodeBytes(formatOutcome(result, fields)));
   } catch (cause) {
     const why = `the outcome is not written: ${cause instanceof Error ? cause.message : String(cause)}`;
     if (!(result instanceof Error))

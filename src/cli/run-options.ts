@@ -68,6 +68,7 @@ export const RUN_OPTIONS = {
     description: "a system call filter in OCI's, docker's or podman's JSON instead of the profile's",
   },
   "seccomp-fd": { type: "string", valueHint: "N", description: "a compiled filter (BPF) from a descriptor" },
+  "explain-denials": { type: "boolean", description: "say at the end which system calls the filter has refused" },
   ulimit: {
     type: "string",
     valueHint: "NAME=SOFT[:HARD]",

@@ -82,6 +82,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   security: "security",
   seccomp: "seccomp",
   "seccomp-fd": "seccomp",
+  "explain-denials": "explainDenials",
 };
 
 function wordsOf(parsed: Parsed): Readonly<Record<string, string>> {

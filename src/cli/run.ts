@@ -7,6 +7,7 @@ import { type HostFacts, IDMAPPED_LAYERS } from "../facts.ts";
 import { gatherFacts } from "../host.ts";
 import type { Rename } from "../launch/afterwards.ts";
 import type { Self } from "../launch/become.ts";
+import type { Telling } from "../launch/denials.ts";
 import { launch, launchAndThen, type LaunchOptions } from "../launch/launch.ts";
 import type { State } from "../launch/listing.ts";
 import { plan } from "../plan.ts";
@@ -52,6 +53,12 @@ function mayNeedDisk({ root, kernel, tmpfsAttributes }: HostFacts): boolean {
   return !tmpfsAttributes || (root && kernel < IDMAPPED_LAYERS);
 }
 
+/** What tells denials, which a run without it does not load. */
+async function telling(): Promise<Telling> {
+  const { denialsFile, newTelling } = await import("../launch/denials.ts");
+  return newTelling(denialsFile());
+}
+
 /** Become the launcher of a Spec's plan; `enlist` is told the plan first. @throws UsageError, SystemError */
 export async function start(
   spec: Spec,
@@ -73,7 +80,7 @@ export async function start(
         : disk.withDiskRoot(spec, host, wanted, onDisk.directory);
     const made = plan(there.spec, there.host);
     state = await enlist?.(made);
-    const then = { ...options, state };
+    const then = { ...options, state, ...(spec.process.explainDenials === true ? { telling: await telling() } : {}) };
     if (onDisk === undefined) return launch(made, self, then);
     const removers = [onDisk.remover, ...(state === undefined ? [] : [state.remover])].map(String);
     const end = ["end-disk-layer", onDisk.directory, ...removers];

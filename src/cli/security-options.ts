@@ -24,7 +24,7 @@ export async function chooseRights(parsed: Parsed, init: boolean): Promise<Right
   return {
     security,
     capabilities,
-    ...(await filterOf(parsed, security, { pid1: !init, arch: ARCH, capabilities })),
+    ...(await explained(parsed, await filterOf(parsed, security, { pid1: !init, arch: ARCH, capabilities }))),
     maskedPaths: masked ? defaults.MASKED_PATHS : [],
     readonlyPaths: masked ? defaults.READONLY_PATHS : [],
   };
@@ -72,6 +72,48 @@ async function filterOf(
   }
   const seccomp = security === "none" ? undefined : await profileFilter(security, options);
   return { seccomp, seccompFlags: [] };
+}
+
+/** What `--explain-denials` adds to a filter. @throws UsageError where nothing could be told */
+async function explained(parsed: Parsed, filter: Filter): Promise<Filter & { readonly explainDenials?: boolean }> {
+  const option = last(parsed, "explain-denials");
+  if (option === undefined) return filter;
+  const compiled = last(parsed, "seccomp-fd");
+  if (compiled !== undefined) {
+    throw new UsageError("a compiled filter cannot be explained", {
+      from: `${option.words} ${compiled.words}`,
+      hint: "give the profile itself: --seccomp FILE",
+    });
+  }
+  const other = last(parsed, "seccomp") ?? last(parsed, "security");
+  const from = other === undefined ? option.words : `${option.words} ${other.words}`;
+  if (filter.seccomp === undefined) {
+    throw new UsageError("there is no filter whose denials could be explained", {
+      from,
+      hint: "leave one of the two out",
+    });
+  }
+  const { hasRefusals } = await import("../process/notify.ts");
+  if (!hasRefusals(filter.seccomp)) {
+    throw new UsageError("the filter refuses no call with an error number, so there is nothing to explain", {
+      from,
+      hint: "only SCMP_ACT_ERRNO is explained; what kills the program is told by its exit status",
+    });
+  }
+  demandNoFilter(option.words);
+  return { ...filter, explainDenials: true };
+}
+
+/**
+ * Of several filters the kernel takes the most restrictive answer, and an error number is that beside a notification
+ * (seccomp(2)): a filter around hutch would answer with its own, and nobody would be told. @throws UsageError
+ */
+function demandNoFilter(from: string): void {
+  if (/^Seccomp:\t0$/m.test(readText("/proc/self/status") ?? "")) return;
+  throw new UsageError("hutch itself is under a seccomp filter, which would answer before denials can be told", {
+    from,
+    hint: "start it outside of the container or service that has the filter",
+  });
 }
 
 /**

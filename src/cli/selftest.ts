@@ -6,6 +6,7 @@ import { decodeBytes } from "../bytes.ts";
 import { HutchError, UsageError } from "../errors.ts";
 import type { HostFacts } from "../facts.ts";
 import { findWorkspace, landlockVersion } from "../host.ts";
+import type { Telling } from "../launch/denials.ts";
 import { type Running, spawn } from "../launch/spawn.ts";
 import { ARCH, rawCall } from "../libc/call.ts";
 import { readText } from "../libc/files.ts";
@@ -23,8 +24,12 @@ import { parseRun } from "./run-request.ts";
 import { runSpec } from "./run-spec.ts";
 
 const { security, seccomp, network, userns, "cap-add": capAdd, "cap-drop": capDrop, "no-init": noInit } = RUN_OPTIONS;
+const { "explain-denials": explainDenials } = RUN_OPTIONS;
 /** Options of run that change what a program can do; each is passed on. */
-const PASSED = { security, seccomp, network, userns, "cap-add": capAdd, "cap-drop": capDrop, "no-init": noInit };
+const PASSED = {
+  ...{ security, seccomp, network, userns, "cap-add": capAdd, "cap-drop": capDrop, "no-init": noInit },
+  "explain-denials": explainDenials,
+};
 const OPTIONS = {
   ...PASSED,
   format: { type: "string", valueHint: "text|json", description: "for people, or for programs [text]" },
@@ -33,6 +38,7 @@ const OPTIONS = {
 
 const AT_ONCE = 4;
 const BAIT_DESCRIPTOR = 9;
+const DENIALS_DESCRIPTOR = 4;
 /** An attack that has not failed by then waits for somebody: it got through. */
 const PATIENCE_MS = 10_000;
 
@@ -161,8 +167,20 @@ async function tryOne(attack: Attack, { spec, host, bait, baitFile, landlock }: 
   const file: Mount = { type: "file", destination: ATTACK, content, mode: 0o755, from: name };
   const made = plan({ ...spec, mounts: [...spec.mounts, file] }, host);
   const output = { stdin: { kind: "null" }, stdout: "null", stderr: "null" } as const;
-  const seen = await endOf(spawn(made, { ...output, more: [[BAIT_DESCRIPTOR, baitFile]] }), name);
+  using noted = new DisposableStack();
+  const told = spec.process.explainDenials === true ? await openDenials(noted) : undefined;
+  const more: [number, number][] = told === undefined ? [] : [[DENIALS_DESCRIPTOR, told.file]];
+  more.push([BAIT_DESCRIPTOR, baitFile]);
+  const seen = await endOf(spawn(made, { ...output, more, telling: told?.telling }), name);
   return { number, name, expected, seen, held: expected.includes(seen) };
+}
+
+/** With `--explain-denials`, which changes the filter, what is noted is not looked at. */
+async function openDenials(until: DisposableStack): Promise<{ file: number; telling: Telling }> {
+  const { denialsFile, newTelling } = await import("../launch/denials.ts");
+  const file = denialsFile();
+  until.defer(() => closeSync(file));
+  return { file, telling: newTelling(DENIALS_DESCRIPTOR) };
 }
 
 /** How an attack has ended, in words. */

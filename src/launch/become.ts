@@ -16,13 +16,16 @@ export interface Self {
   readonly label?: string;
 }
 
-/** The arguments by which hutch explains a failure, or writes the outcome; descriptors as they will be then. */
+/** The arguments by which hutch explains a failure, or writes the outcome and denials; descriptors as they will be then. */
 export function explainArguments(
   { argv, label = "hutch" }: Self,
   reportFd: number,
   outputFd: number | undefined,
+  denialsFd?: number,
 ): readonly string[] {
-  return [...argv, "explain-failure", String(reportFd), outputFd === undefined ? "-" : String(outputFd), label];
+  const output = outputFd === undefined ? "-" : String(outputFd);
+  const denials = denialsFd === undefined ? [] : [String(denialsFd)];
+  return [...argv, "explain-failure", String(reportFd), output, label, ...denials];
 }
 
 /** A descriptor of 3 or above: a caller may have closed 0, 1 or 2, and they must stay closed. */

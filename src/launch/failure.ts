@@ -19,6 +19,15 @@ export function storedContext(bytes: Uint8Array): unknown {
   return JSON.parse(new TextDecoder().decode(bytes.subarray(REPORT_BYTES)));
 }
 
+/** Whose words asked for the filter: `default`, or the user's; undefined when the report does not tell. */
+export function filterWords(bytes: Uint8Array): string | undefined {
+  try {
+    return (storedContext(bytes) as Stored).steps.find(({ op }) => op === "seccomp")?.why;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The error that a report stands for: 16 bytes {record address, -errno}, the account, the context. Never throws.
  * @param known the context, when the report has only what it can be made from

@@ -153,6 +153,24 @@ const HINTS: readonly Hint[] = [
     text: "time namespaces need Linux 5.6 and offsets that leave the clocks positive",
   },
   { op: ["pivot"], errno: ["EINVAL"], text: "pivot_root cannot leave an initramfs: switch_root to a tmpfs first" },
+  {
+    op: ["seccomp"],
+    call: "clone",
+    errno: ["EAGAIN"],
+    text: "--explain-denials takes one more thread before the program starts: raise --ulimit nproc",
+  },
+  {
+    op: ["seccomp"],
+    call: "clone",
+    errno: ["EINVAL"],
+    text: "this kernel makes no threads where clocks are about to be moved, and --explain-denials takes one: leave --no-init out",
+  },
+  {
+    op: ["seccomp"],
+    call: "close",
+    errno: ["EBADF"],
+    text: "somebody has killed the process that was to tell denials",
+  },
   { op: ["seccomp"], errno: ["EINVAL", "ENOSYS"], text: "the kernel lacks seccomp filters" },
 ];
 

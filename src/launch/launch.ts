@@ -18,6 +18,7 @@ import {
   type Self,
 } from "./become.ts";
 import { encodeContext } from "./context.ts";
+import type { Telling } from "./denials.ts";
 import type { State } from "./listing.ts";
 import { encode } from "./program.ts";
 import { assemble, type Successor } from "./supervise.ts";
@@ -55,6 +56,8 @@ export interface LaunchOptions {
   readonly parent?: number | undefined;
   /** Where the sandbox is listed while it runs. */
   readonly state?: State | undefined;
+  /** For a plan that tells denials (denials.ts). */
+  readonly telling?: Telling | undefined;
 }
 
 /** Replace this process by the launcher of a plan. Does not return. @throws SystemError when that itself fails. */
@@ -95,19 +98,19 @@ export function launchAndThen(
 function launcherImage(
   plan: Plan,
   self: Self,
-  { held = [], outputFd, parent, state }: LaunchOptions = {},
+  { held = [], outputFd, parent, state, telling }: LaunchOptions = {},
 ): { readonly imageFd: number; readonly executableFd: number } {
   const terminal = plan.steps.some(({ op }) => op === "open-terminal") ? callerTerminal(plan) : undefined;
   const { reportFd, executableFd } = explainDescriptors(self);
   const become: Successor = {
     executableFd,
     outputFd,
-    errorFd: outputFd === undefined ? undefined : errorsAbove(outputFd),
-    argv: (report, output) => explainArguments(self, report, output),
+    errorFd: outputFd === undefined && telling === undefined ? undefined : errorsAbove(outputFd ?? 3),
+    argv: (report, output, denials) => explainArguments(self, report, output, denials),
   };
-  const account = outputFd !== undefined || state !== undefined;
-  const argvBytes = argumentBytes(ownArguments());
-  const assembled = assemble(plan, ARCH, { reportFd, held, parent, argvBytes, terminal, account, state, become });
+  const account = outputFd !== undefined || state !== undefined || telling !== undefined;
+  const reporting = { reportFd, held, parent, argvBytes: argumentBytes(ownArguments()), terminal, account, state };
+  const assembled = assemble(plan, ARCH, { ...reporting, telling, become });
   writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
   return { imageFd: memoryFile("hutch", encode(assembled.program)), executableFd };
 }

@@ -127,7 +127,8 @@ export const LOWER_SECURITY: { readonly [Op in SecurityOp]: Lower<Op> } = {
 
   "no-new-privileges": ({ asm }) => asm.call("prctl", [c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
 
-  seccomp: ({ asm }, { filter, flags = [] }) => {
+  seccomp: ({ asm, installTelling }, { filter, flags = [], telling }) => {
+    if (telling !== undefined) return installTelling();
     const header = new Uint8Array(16); // struct sock_fprog
     new DataView(header.buffer).setUint16(0, filter.length / 8, true);
     const program: Argument = asm.pointing(header, 8, asm.data(filter));

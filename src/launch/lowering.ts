@@ -28,6 +28,8 @@ export interface Lowering {
   readonly started: Place[];
   /** The pseudo-terminal of `open-terminal`, when the plan has one. */
   readonly terminal: PseudoTerminal | undefined;
+  /** Install the filter of a plan that tells denials (denials.ts). */
+  readonly installTelling: () => void;
   /** Write the holder of id maps into the launcher (supervise.ts). */
   readonly holdIds: (step: Extract<Action, { op: "hold-ids" }>) => void;
   readonly enterIds: () => void;

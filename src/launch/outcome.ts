@@ -66,9 +66,10 @@ const rounded = (seconds: number): number => Math.round(seconds * 1e6) / 1e6;
 /** Name and version of the JSON below; a field is never removed or given another meaning under the same name. */
 export const OUTCOME_SCHEMA = "hutch-outcome-1";
 
-/** An outcome, or an error, as one line of JSON. */
-export function formatOutcome(result: Outcome | Error): string {
-  return `${JSON.stringify({ schema: OUTCOME_SCHEMA, ...(result instanceof Error ? { error: errorFields(result) } : result) })}\n`;
+/** An outcome, or an error, as one line of JSON; `more` are further fields. */
+export function formatOutcome(result: Outcome | Error, more: Readonly<Record<string, unknown>> = {}): string {
+  const told = result instanceof Error ? { error: errorFields(result) } : result;
+  return `${JSON.stringify({ schema: OUTCOME_SCHEMA, ...told, ...more })}\n`;
 }
 
 function errorFields(error: Error): Record<string, unknown> {

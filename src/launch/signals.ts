@@ -33,6 +33,8 @@ export interface Watched {
   readonly terminal: TerminalWatch | undefined;
   /** Where to note how it ended, if that is wanted. */
   readonly account: Account | undefined;
+  /** What a child's end means that is not the sandbox's. */
+  readonly onOtherChild: () => void;
   /** What comes before the exit. */
   readonly finish: () => void;
 }
@@ -95,16 +97,14 @@ export function passSignals(asm: Assembler, watched: Watched): void {
   asm.place(childChanged);
   asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED | c.WNOHANG, usage], { onError: done });
   field(asm, ended, SIGINFO.pid, pid);
-  if (terminal === undefined) asm.ifEqual(content(pid), 0, loop);
-  else {
-    const running = asm.label();
-    asm.call("sub", [content(pid), 0], { onZero: running, next: done });
+  asm.ifDifferent(content(pid), 0, done);
+  watched.onOtherChild();
+  terminal?.ifGone(hangUp);
+  asm.jump(loop);
+  if (terminal !== undefined) {
     asm.place(hangUp);
     terminal.hangUp(child);
     asm.call("waitid", [c.P_PID, content(child), ended, c.WEXITED, usage], { onError: done, next: done });
-    asm.place(running);
-    terminal.ifGone(hangUp);
-    asm.jump(loop);
   }
   asm.place(done);
   terminal?.finish();

@@ -11,6 +11,7 @@ import { executableMemory, readAll, writeAll } from "../libc/files.ts";
 import { signalNumber } from "../libc/signal.ts";
 import type { Plan } from "../step.ts";
 import { encodeContext } from "./context.ts";
+import type { Telling } from "./denials.ts";
 import { decodeReport, type Outcome } from "./outcome.ts";
 import { encode } from "./program.ts";
 import { assemble } from "./supervise.ts";
@@ -26,6 +27,8 @@ export interface Stdio {
   readonly stderr: Output;
   /** Descriptors of ours that the launcher is to have, by numbers from 4 that it knows nothing of. */
   readonly more?: readonly (readonly [number: number, descriptor: number])[];
+  /** For a plan that tells denials: its file is one of `more`. */
+  readonly telling?: Telling | undefined;
 }
 
 /** A launcher that has been started. */
@@ -45,7 +48,7 @@ const NAME = "hutch";
 const REPORT_FD = 3;
 
 /** Start the launcher. @throws SystemError */
-export function spawn(plan: Plan, { stdin, stdout, stderr, more = [] }: Stdio): Running {
+export function spawn(plan: Plan, { stdin, stdout, stderr, more = [], telling }: Stdio): Running {
   if (plan.steps.some(({ op }) => op === "open-terminal")) {
     throw new HutchError("a sandbox with a terminal of its own can only be had from the command line (hutch run -t)");
   }
@@ -54,7 +57,7 @@ export function spawn(plan: Plan, { stdin, stdout, stderr, more = [] }: Stdio): 
   try {
     const argvBytes = NAME.length + 1;
     const parent = process.pid; // nothing is left behind when we are killed
-    const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes, parent, account: true });
+    const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes, parent, account: true, telling });
     writeAll(reportFd, encodeContext({ steps: plan.steps, assembled }));
     writeAll(imageFd, encode(assembled.program));
     keepChildren();

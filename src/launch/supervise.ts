@@ -8,7 +8,8 @@
  * execve closes it. So the launcher knows the moment the program starts, and closes everything of the caller's.
  * Then it waits: signals are passed on, and its exit status is the program's (signals.ts). Where the program shares the
  * launcher's process group, a witness tells which signals it has had already (group.ts); PID 1 tells through the pipe
- * `stops` when it has stopped, and the launcher stops as well (stops.ts).
+ * `stops` when it has stopped, and the launcher stops as well (stops.ts). Where denials are told, a teller answers the
+ * calls that the filter refuses (denials.ts).
  *
  * The sandbox stays as PID 1: not dumpable, it passes signals on and reaps. Where there are several ids it keeps CAP_KILL
  * of its user namespace, for the program may have another uid than it, and no other capability.
@@ -26,6 +27,7 @@ import { Assembler, at, content, type Label } from "./assembler.ts";
 import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
 import { dropSignals, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
 import { settle, startWitness, type Witness } from "./group.ts";
+import type { Listener, Telling } from "./denials.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
 import { adopt, cloneJoined, type Joined } from "./joined.ts";
 import { forget, type State } from "./listing.ts";
@@ -36,7 +38,8 @@ import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { ACCOUNT_OFFSET } from "./report.ts";
 import { passSignals, reap } from "./signals.ts";
 import { makeStops, type Stops } from "./stops.ts";
-import { makeChannel, pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
+import { makeChannel } from "./passing.ts";
+import { pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
 
 /** What the launcher does with a failure. */
 export interface Reporting {
@@ -54,6 +57,8 @@ export interface Reporting {
   readonly account?: boolean;
   /** Where the sandbox is listed while it runs; needs an account. */
   readonly state?: State | undefined;
+  /** For a plan that tells denials; needs an account. */
+  readonly telling?: Telling | undefined;
   /** What to become after a failure, or when the account has been written; without it, exit. */
   readonly become?: Successor | undefined;
 }
@@ -64,7 +69,7 @@ export interface Successor {
   readonly outputFd: number | undefined;
   /** The caller's standard error, if there was one, to say when that could not be written. */
   readonly errorFd?: number | undefined;
-  readonly argv: (reportFd: number, outputFd: number | undefined) => readonly string[];
+  readonly argv: (reportFd: number, outputFd: number | undefined, denialsFd?: number) => readonly string[];
 }
 
 /** A program and where in it each step begins. */
@@ -92,6 +97,8 @@ interface Frame {
   /** The pipe by which PID 1 tells that the program has stopped; with a terminal of its own it does so by itself. */
   readonly stops: Stops | undefined;
   readonly joined: Joined | undefined;
+  /** There, when denials are told. */
+  readonly told: Listener | undefined;
   readonly failedOutside: Label;
   readonly failedInside: Label;
   readonly orphaned: Label;
@@ -116,6 +123,7 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     witness: does("open-terminal") || does("session") ? undefined : newWitness(asm),
     stops: plan.init && !does("open-terminal") && !does("join") ? pipe() : undefined,
     joined: does("join") ? pipe() : undefined,
+    told: reporting.telling?.newListener(asm, plan),
     failedOutside: asm.label(),
     failedInside: asm.label(),
     orphaned: asm.label(),
@@ -130,6 +138,10 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     started: [],
     alive: frame.alive.read,
     terminal: frame.terminal,
+    installTelling: () => {
+      if (frame.told === undefined) throw new Error("a plan tells denials, and nobody wants to know");
+      frame.told.install();
+    },
     orphaned: frame.orphaned,
     holdIds: (step) => {
       if (step.through === "newuidmap") holdIds(lowering, step);
@@ -179,7 +191,7 @@ function prepare({ asm, mask, failedOutside, orphaned, witness, reporting: { par
 
 /** Clone the sandbox; the launcher's records end here, what follows is the sandbox's. */
 function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, holder?: Holder): void {
-  const { asm, plan, arch, status, alive, account, stops, joined, witness } = frame;
+  const { asm, plan, arch, status, alive, account, stops, joined, witness, told } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
   makePipe(asm, status.read, status.write);
@@ -193,6 +205,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   if (stops !== undefined) makeStops(asm, stops);
   if (joined !== undefined) makePipe(asm, joined.read, joined.write);
   if (witness !== undefined) makeSettling(asm, witness);
+  if (told !== undefined) makeChannel(asm, told);
   if (holder !== undefined) cloneThroughHolder(asm, holder, flags, child, sandbox);
   else asm.call("clone", [flags | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: child, onZero: sandbox });
   if (home !== undefined) goHome(asm, home);
@@ -206,7 +219,9 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   if (joined !== undefined) adopt(asm, joined, child);
   if (frame.terminal !== undefined) receiveTerminal(asm, frame.terminal);
   if (account !== undefined) receiveNamespaces(asm, account, child);
-  waitForStart(frame, [child, ...started, ...(witness === undefined ? [] : [witness.pid])]);
+  told?.take();
+  const others = [witness?.pid, told?.teller].filter((pid) => pid !== undefined);
+  waitForStart(frame, [child, ...started, ...others]);
   if (account !== undefined) noteStart(asm, account, frame.reporting.state?.fd);
   const settings = frame.reporting.terminal;
   const terminal =
@@ -220,6 +235,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
     ...(terminal?.keep ?? []),
     ...(watch === undefined ? [] : [watch.directory]),
     ...(stops === undefined ? [] : [stops.read]),
+    ...(told === undefined ? [] : [told.fd]),
     ...held,
   ]);
   terminal?.start();
@@ -230,6 +246,9 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
     stops: stops?.read,
     terminal,
     account,
+    onOtherChild: () => {
+      if (kept.denials !== undefined) told?.endUntold(child, content(kept.denials));
+    },
     finish: kept.finish,
   });
 
@@ -239,6 +258,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   asm.call("close", [content(status.read)]);
   asm.call("close", [content(alive.write)]);
   if (witness !== undefined) releaseSettling(asm, witness);
+  if (told !== undefined) asm.call("close", [content(told.receive)]);
   if (watch !== undefined) {
     asm.call("close", [content(watch.read)]);
     tellName(asm, watch.write);
@@ -267,11 +287,11 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
 }
 
 /** Turn into the program that reads the report. The descriptors are numbers by now. */
-function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, reportFd: number): void {
+function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, reportFd: number, denials?: number): void {
   asm.call("chdir", ["/"], { onError: "ignore" }); // the caller's directory may be covered by the workspace
-  for (const fd of [reportFd, outputFd])
+  for (const fd of [reportFd, outputFd, denials])
     if (fd !== undefined) asm.call("fcntl", [fd, c.F_SETFD, 0], { onError: "ignore" });
-  const args = [executableFd, "", asm.strings(argv(reportFd, outputFd)), asm.strings([]), c.AT_EMPTY_PATH];
+  const args = [executableFd, "", asm.strings(argv(reportFd, outputFd, denials)), asm.strings([]), c.AT_EMPTY_PATH];
   asm.call("execveat", args, { onError: "ignore" });
 }
 
@@ -279,8 +299,8 @@ function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, rep
  * Close what the launcher does not need while the program runs: nothing of the caller's stays open but what `cells` and
  * the report need. `finish` writes the end of the report.
  */
-function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void } {
-  const { asm, account, reporting, mask } = frame;
+function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void; denials?: Place | undefined } {
+  const { asm, account, reporting, mask, told } = frame;
   if (account === undefined) {
     if (cells.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
     else keepOnly(asm, cells);
@@ -291,7 +311,7 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   const numbers = [
     ...[reporting.reportFd, successor?.executableFd, successor?.outputFd],
     ...[state?.directoryFd, state?.fd], // the lock on the latter is held as long as it is open
-    successor?.errorFd,
+    ...[successor?.errorFd, reporting.telling?.denialsFd],
   ];
   const fixed = numbers.map((number) => {
     if (number === undefined) return undefined;
@@ -303,18 +323,20 @@ function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void 
   keepOnly(asm, [...kept, account.read, ...cells]);
   const now = fixed.map((cell) => (cell === undefined ? undefined : KEPT_FROM + kept.indexOf(cell)));
   const [reportFd = 0, executableFd = 0, outputFd] = now;
-  const [directory, errors] = [fixed[3], fixed[5]];
+  const [directory, errors, denials] = [fixed[3], fixed[5], fixed[6]];
   return {
+    denials,
     finish: () => {
+      if (told !== undefined) end(asm, content(told.teller));
       closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
       if (state !== undefined && directory !== undefined) forget(asm, content(directory), state);
-      if (successor?.outputFd === undefined) return;
+      if (successor === undefined || (outputFd === undefined && denials === undefined)) return;
       // The successor finds something on 0, 1 and 2, whatever the caller had there; its standard error is the caller's.
       asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });
       for (const fd of [1, 2]) asm.call("dup3", [0, fd, 0], { onError: "ignore" });
       if (errors !== undefined) asm.call("dup3", [content(errors), 2, 0], { onError: "ignore" });
       asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
-      become(asm, { ...successor, executableFd, outputFd }, reportFd);
+      become(asm, { ...successor, executableFd, outputFd }, reportFd, now[6]);
     },
   };
 }

@@ -17,7 +17,8 @@
 import * as c from "../libc/constants.ts";
 import type { Action } from "../step.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
-import { type Lowering, type PseudoTerminal, words32 } from "./lowering.ts";
+import type { Lowering, PseudoTerminal } from "./lowering.ts";
+import { descriptorMessage } from "./passing.ts";
 import { dieWithParent, end, field, fork, keepOnly, makePipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
@@ -39,28 +40,6 @@ export function pseudoTerminal(asm: Assembler): PseudoTerminal {
   return { receive: asm.cell(), send: asm.cell(), outer: asm.cell(), inner: asm.cell() };
 }
 
-/** The socket pair, before the clone. */
-export function makeChannel(asm: Assembler, { receive, send }: PseudoTerminal): void {
-  const pair = asm.cell();
-  asm.call("socketpair", [c.AF_UNIX, c.SOCK_STREAM_CLOEXEC, 0, pair]);
-  field(asm, pair, 0, receive);
-  field(asm, pair, 4, send);
-}
-
-/** struct msghdr for one byte of data and two descriptors; returns it and the place of the two ints (cmsg(3)). */
-function message(asm: Assembler): { header: Place; descriptors: Place } {
-  const [header, vector, control] = [asm.cell(56), asm.cell(16), asm.cell(32)];
-  asm.set(vector, asm.cell());
-  asm.set(at(vector, 8), 1);
-  asm.set(at(header, 16), vector);
-  asm.set(at(header, 24), 1);
-  asm.set(at(header, 32), control);
-  asm.set(at(header, 40), 24);
-  asm.set(control, 16 + 8);
-  asm.set(at(control, 8), content(asm.data(words32(c.SOL_SOCKET, c.SCM_RIGHTS))));
-  return { header, descriptors: at(control, 16) };
-}
-
 /** The sandbox's part: open the pty, prepare it like the caller's terminal, hand it over, hold its node as a tree. */
 export function openTerminal(l: Lowering, step: OpenTerminal, { outer, inner, receive, send }: PseudoTerminal): void {
   const { asm } = l;
@@ -78,7 +57,7 @@ export function openTerminal(l: Lowering, step: OpenTerminal, { outer, inner, re
   if (step.uid !== 0) asm.call("fchown", [content(inner), step.uid, -1]);
   // Neither end blocks the copiers; the inner one is another open file, which the program shares with nobody.
   asm.call("fcntl", [content(outer), c.F_SETFL, c.O_RDWR | c.O_NONBLOCK]);
-  const { header, descriptors } = message(asm);
+  const { header, descriptors } = descriptorMessage(asm, 2);
   asm.set(descriptors, content(outer));
   asm.set(at(descriptors, 4), content(inner));
   asm.call("sendmsg", [content(send), header, 0]);
@@ -98,7 +77,7 @@ export function controlTerminal(asm: Assembler, { inner }: PseudoTerminal): void
 /** The launcher's part, as soon as it has a child. A sandbox that failed has closed its end: go on. */
 export function receiveTerminal(asm: Assembler, { receive, send, outer, inner }: PseudoTerminal): void {
   const none = asm.label();
-  const { header, descriptors } = message(asm);
+  const { header, descriptors } = descriptorMessage(asm, 2);
   asm.call("close", [content(send)]);
   asm.call("recvmsg", [content(receive), header, c.MSG_CMSG_CLOEXEC], { onZero: none });
   field(asm, descriptors, 0, outer);

@@ -49,9 +49,12 @@ export const CLONE_FLAGS = {
   network: 0x40000000,
 } as const;
 
-/** clone(2), without a new namespace: one memory; one table of descriptors. */
+/** clone(2), without a new namespace: one memory; directories; one table of descriptors; one of handlers; one process. */
 export const CLONE_VM = 0x100;
+export const CLONE_FS = 0x200;
 export const CLONE_FILES = 0x400;
+export const CLONE_SIGHAND = 0x800;
+export const CLONE_THREAD = 0x10000;
 
 /** mount(2), umount2(2), the new mount API. */
 export const MS_NOSUID = 2;
@@ -213,6 +216,19 @@ export const RLIMITS: Readonly<Record<string, number>> = {
 /** seccomp(2). */
 export const SECCOMP_SET_MODE_FILTER = 1;
 export const SECCOMP_FLAGS = { SECCOMP_FILTER_FLAG_LOG: 2, SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4 } as const;
+
+/** seccomp_unotify(2). */
+export const SECCOMP_FILTER_FLAG_NEW_LISTENER = 0x8;
+export const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 0x20;
+export const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100 | 0;
+export const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101 | 0;
+export const SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104;
+export const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1;
+
+/** mmap(2). */
+export const PROT_READ = 1;
+export const MAP_SHARED = 1;
+export const MAP_FIXED_NOREPLACE = 0x100000;
 
 /** capabilities(7), "The securebits flags". */
 export const SECUREBITS = {

@@ -53,7 +53,8 @@ export function processSteps(spec: Spec, host: HostFacts, ids: "self" | "held"):
   }
   if (process.seccomp !== undefined) {
     const flags = process.seccompFlags === undefined ? {} : { flags: process.seccompFlags };
-    add({ op: "seccomp", filter: process.seccomp, ...flags }, words["seccomp"] ?? why("security"));
+    const telling = process.explainDenials === true ? { telling: true as const } : {};
+    add({ op: "seccomp", filter: process.seccomp, ...flags, ...telling }, words["seccomp"] ?? why("security"));
   }
   const command = process.args[0] ?? "";
   add(

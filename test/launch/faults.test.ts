@@ -102,10 +102,8 @@ function specs(root: string, data: string, open: string): Readonly<Record<string
   };
 }
 
-/** How a program that runs is looked after, by calls that have no reason to fail. Not made to fail. */
-const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group", "dup3", "close_range"]);
 const looksAfter = ({ step, operation }: faults.RecordInfo): boolean =>
-  operation === "exit_group" || (LOOKING_AFTER.has(operation) && (step === undefined || step.op === "clone"));
+  operation === "exit_group" || (faults.LOOKING_AFTER.has(operation) && (step === undefined || step.op === "clone"));
 
 /**
  * Calls whose failure is ignored and shows: what is then different, as a pattern of lines. umask(2) cannot fail;
@@ -115,37 +113,6 @@ const SHOWS: Readonly<Record<string, RegExp>> = {
   "umask: umask": /^\+Umask:\t0000; -Umask:\t0022$/,
   "bounding-set: prctl": /^\+CapBnd:\t[0-9a-f]+; -CapBnd:\t[0-9a-f]+$/,
 };
-
-/**
- * Calls whose failure is ignored, or made good by a later call, or that are not reached when all goes well; the sandbox
- * is then complete, to the letter. Beside these every close(2): execve and exit close too.
- */
-const FORGIVEN: ReadonlySet<string> = new Set([
-  // PID 1 leads a session of its own already, or stays in the caller\'s group: only signals to the group come twice then.
-  "launcher: setpgid",
-  // The witness, and what it is asked when a signal comes, which here none does.
-  ...["launcher: getppid", "launcher: capset", "launcher: futex", "clone: setpgid"],
-  // Dying of a terminal's ^C.
-  "clone: rt_sigprocmask",
-  // Where the program that explains a failure starts.
-  "launcher: chdir",
-  // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
-  ...["launcher: prctl", "hold-ids: prctl", "hold-ids: ppoll", "launcher: close_range", "launcher: kill"],
-  // Whoever waits for the other one asks again; and what is there already need not be waited for.
-  ...["clone: futex", "open-tree: futex"],
-  // The report of a failure that does not happen, and signals that nobody sends.
-  ...["launcher: write", "clone: pwrite64", "clone: kill", "clone: close_range", "clone: umask"],
-  // For a program that is PID 1: looking up what it does with a signal that nobody sends.
-  ...["clone: openat", "clone: read", "launcher: openat", "launcher: read"],
-  ...["read-only: openat2", "mask: openat2"],
-  // A layer that no other sandbox has is not waited for.
-  "overlay: ppoll",
-  // A target that is looked up, then made because it was not there: one of the two is enough.
-  ...["attach", "directory", "file", "symlink"].flatMap((op) => [`${op}: openat2`, `${op}: mkdirat`]),
-  ...["attach: openat", "file: unlinkat"],
-  // How a masked path is covered: as a file, or as a directory.
-  ...["mask: open_tree", "mask: move_mount"],
-]);
 
 function factsFor(caller: Caller, spec: Spec, workspace: string, title: string): HostFacts {
   const facts = { ...gatherFacts(spec), workspace, terminal: title === SHARED_GROUP };
@@ -214,7 +181,9 @@ describe.each(CALLERS)("started by %s", (caller) => {
         } else if (seen === "") forgiven.add(name);
       }
       expect(wrong).toEqual([]);
-      expect([...forgiven].filter((name) => !FORGIVEN.has(name) && !name.endsWith(": close")).toSorted()).toEqual([]);
+      expect(
+        [...forgiven].filter((name) => !faults.FORGIVEN.has(name) && !name.endsWith(": close")).toSorted(),
+      ).toEqual([]);
       expect(reported).toBeGreaterThan(100);
     }, 120_000);
 

@@ -4,11 +4,13 @@
  */
 
 import { chownSync, closeSync, lchownSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
-import { truncateSync, writeFileSync, writeSync } from "node:fs";
+import { ftruncateSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { HutchError } from "../../src/errors.ts";
 import { describeStep } from "../../src/explain.ts";
 import { encodeContext } from "../../src/launch/context.ts";
+import { decodeDenials, DENIALS, type Denials } from "../../src/launch/denial-report.ts";
+import { newTelling } from "../../src/launch/denials.ts";
 import { decodeFailure } from "../../src/launch/failure.ts";
 import * as p from "../../src/launch/program.ts";
 import { assemble } from "../../src/launch/supervise.ts";
@@ -18,6 +20,7 @@ import type { Plan, Step } from "../../src/step.ts";
 import { type Caller, need } from "../kernel/sandbox.ts";
 
 const REPORT_FD = 3;
+const DENIALS_FD = 4;
 const NO_SUCH_CALL = 9999; // ENOSYS
 
 /** What one record of a program is for. */
@@ -40,7 +43,9 @@ export interface Subject {
 
 /** Assemble a plan for runs as `caller`. */
 export function subject(plan: Plan, caller: Caller, folder: string): Subject {
-  const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes: 0, become: undefined });
+  const telling = newTelling(DENIALS_FD);
+  const account = plan.steps.some((step) => step.op === "seccomp" && step.telling === true);
+  const assembled = assemble(plan, ARCH, { reportFd: REPORT_FD, argvBytes: 0, become: undefined, account, telling });
   const { program, marks } = assembled;
   const count = program.words.length / p.RECORD_WORDS;
   const records = Array.from({ length: count }, (_, index): RecordInfo => {
@@ -127,6 +132,8 @@ export interface Ended {
   readonly endless: boolean;
   /** Processes that it had made and that lived on; they have been ended. */
   readonly left: number;
+  /** What a plan that tells denials has noted. */
+  readonly denials: Denials;
 }
 
 /**
@@ -139,14 +146,16 @@ export async function runProgram(to: Subject, program: p.Program, patience = 200
   rmSync(path, { force: true });
   writeFileSync(path, p.encode(program), { mode: 0o755 });
   const fd = openSync(report, "w+");
+  const denials = openSync(join(to.folder, "denials"), "w+");
   try {
+    ftruncateSync(denials, DENIALS.bytes);
     writeSync(fd, to.context);
     const as =
       to.caller === "nobody"
         ? [need("setpriv", "util-linux"), "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
         : [];
     const result = Bun.spawnSync([...as, path], {
-      stdio: ["ignore", "pipe", "pipe", fd],
+      stdio: ["ignore", "pipe", "pipe", fd, denials],
       timeout: patience,
       killSignal: "SIGKILL",
     });
@@ -161,9 +170,11 @@ export async function runProgram(to: Subject, program: p.Program, patience = 200
       failure: reported ? decodeFailure(bytes) : undefined,
       endless: result.exitedDueToTimeout === true,
       left,
+      denials: decodeDenials(new Uint8Array(readFileSync(join(to.folder, "denials")))),
     };
   } finally {
     closeSync(fd);
+    closeSync(denials);
   }
 }
 
@@ -212,3 +223,37 @@ export function names(failure: HutchError, { step, operation }: RecordInfo): boo
   if (step.op === "seccomp") return failure.message.startsWith("seccomp filter, "); // the report keeps no filter
   return failure.message.startsWith(describeStep(step)) && operation !== "";
 }
+
+/** How a program that runs is looked after, by calls that have no reason to fail. Not made to fail. */
+export const LOOKING_AFTER = new Set(["getpid", "rt_sigtimedwait", "waitid", "exit_group", "dup3", "close_range"]);
+
+/**
+ * Calls whose failure is ignored, or made good by a later call, or that are not reached when all goes well; the sandbox
+ * is then complete, to the letter. Beside these every close(2): execve and exit close too.
+ */
+export const FORGIVEN: ReadonlySet<string> = new Set([
+  // PID 1 leads a session of its own already, or stays in the caller\'s group: only signals to the group come twice then.
+  "launcher: setpgid",
+  // The witness, and what it is asked when a signal comes, which here none does.
+  ...["launcher: getppid", "launcher: capset", "launcher: futex", "clone: setpgid"],
+  // Dying of a terminal's ^C.
+  "clone: rt_sigprocmask",
+  // Where the program that explains a failure starts.
+  "launcher: chdir",
+  // PR_SET_NAME and PR_SET_PDEATHSIG of those who live for a moment; what PID 1 gives up beyond what it has given up.
+  ...["launcher: prctl", "hold-ids: prctl", "hold-ids: ppoll", "launcher: close_range", "launcher: kill"],
+  // Whoever waits for the other one asks again; and what is there already need not be waited for.
+  ...["clone: futex", "open-tree: futex"],
+  // The report of a failure that does not happen, and signals that nobody sends.
+  ...["launcher: write", "clone: pwrite64", "clone: kill", "clone: close_range", "clone: umask"],
+  // For a program that is PID 1: looking up what it does with a signal that nobody sends.
+  ...["clone: openat", "clone: read", "launcher: openat", "launcher: read"],
+  ...["read-only: openat2", "mask: openat2"],
+  // A layer that no other sandbox has is not waited for.
+  "overlay: ppoll",
+  // A target that is looked up, then made because it was not there: one of the two is enough.
+  ...["attach", "directory", "file", "symlink"].flatMap((op) => [`${op}: openat2`, `${op}: mkdirat`]),
+  ...["attach: openat", "file: unlinkat"],
+  // How a masked path is covered: as a file, or as a directory.
+  ...["mask: open_tree", "mask: move_mount"],
+]);

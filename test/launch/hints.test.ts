@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { describeStep } from "../../src/explain.ts";
 import { encodeContext } from "../../src/launch/context.ts";
+import { newTelling } from "../../src/launch/denials.ts";
 import { decodeFailure, explainFailure } from "../../src/launch/failure.ts";
 import { hintFor } from "../../src/launch/hints.ts";
 import * as p from "../../src/launch/program.ts";
@@ -13,7 +14,7 @@ import { plan } from "../../src/plan.ts";
 import type { Plan, Step } from "../../src/step.ts";
 import { HOSTS, SPECS, specOf } from "../plans.ts";
 
-const REPORTING = { reportFd: 3, argvBytes: 32, become: undefined };
+const REPORTING = { reportFd: 3, argvBytes: 32, become: undefined, account: true, telling: newTelling(4) };
 
 /** Plans of all Specs on all machines. */
 const plans: readonly Plan[] = Object.values(SPECS).flatMap((spec) => [
@@ -31,7 +32,8 @@ function callsOfSteps(): ReadonlyMap<string, { step: Step; calls: ReadonlySet<st
       const step = made.steps[marks.findLast(([first]) => first <= record)?.[1] ?? -1];
       if (step === undefined) continue;
       const name = p.operationName(program.words[record * p.RECORD_WORDS] ?? 0, "x64");
-      const kind = `${step.op} by ${step.why}${"make" in step && step.make !== undefined ? ", made" : ""}`;
+      const told = step.op === "seccomp" && step.telling === true ? " and told" : "";
+      const kind = `${step.op}${told} by ${step.why}${"make" in step && step.make !== undefined ? ", made" : ""}`;
       const entry = found.get(kind) ?? { step, calls: new Set<string>() };
       entry.calls.add(name);
       found.set(kind, entry);

@@ -56,6 +56,16 @@ eachCaller("hutch selftest", ({ hutch, caller }) => {
     expect(found.code).toBe(0);
   });
 
+  test.each(["", "--no-init", "--security strict", "--security nested"])(
+    "it is all the same with --explain-denials: %s",
+    async (words) => {
+      const options = words.split(" ").filter((word) => word !== "");
+      const plain = await report(...options);
+      const told = await report("--explain-denials", ...options);
+      expect(told.attacks).toEqual([...plain.attacks]);
+    },
+  );
+
   test("nested opens namespaces, and the two things that come with them", async () => {
     const found = await report("--security", "nested");
     expect(failures(found).map(({ name }) => name)).toEqual([

@@ -21,7 +21,8 @@ import { encodeContext } from "./context.ts";
 import type { Telling } from "./denials.ts";
 import type { State } from "./listing.ts";
 import { encode } from "./program.ts";
-import { assemble, type Successor } from "./supervise.ts";
+import type { Successor } from "./reporting.ts";
+import { assemble } from "./supervise.ts";
 import type { TerminalSettings } from "./terminal.ts";
 
 /**

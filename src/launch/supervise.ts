@@ -24,53 +24,22 @@ import * as c from "../libc/constants.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Label } from "./assembler.ts";
-import { type Account, closeAccount, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
+import { type Account, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
 import { dropSignals, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
 import { settle, startWitness, type Witness } from "./group.ts";
-import type { Listener, Telling } from "./denials.ts";
+import type { Listener } from "./denials.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
 import { adopt, cloneJoined, type Joined } from "./joined.ts";
-import { forget, type State } from "./listing.ts";
+import { forget } from "./listing.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { dieWithParent, end, keepOnly, makePipe, openProcess, tellName, KEPT_FROM } from "./processes.ts";
+import { dieWithParent, end, keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
-import { ACCOUNT_OFFSET } from "./report.ts";
+import { become, keepWhile, type Reporting } from "./reporting.ts";
 import { passSignals, reap } from "./signals.ts";
 import { makeStops, type Stops } from "./stops.ts";
 import { makeChannel } from "./passing.ts";
-import { pseudoTerminal, receiveTerminal, type TerminalSettings, watchTerminal } from "./terminal.ts";
-
-/** What the launcher does with a failure. */
-export interface Reporting {
-  /** Descriptor that receives 16 bytes at offset 0: address of the failed record, -errno. */
-  readonly reportFd: number;
-  /** Descriptors that the launcher keeps open as long as the sandbox lives. */
-  readonly held?: readonly number[];
-  /** Bytes of the launcher's own argv with their NULs, which PID 1 wipes. */
-  readonly argvBytes: number;
-  /** Pid of the process with which the launcher is to die. */
-  readonly parent?: number | undefined;
-  /** The caller's terminal on descriptor 0, for a plan with a terminal. */
-  readonly terminal?: TerminalSettings | undefined;
-  /** Whether an account of the run is to be written into the report, too. */
-  readonly account?: boolean;
-  /** Where the sandbox is listed while it runs; needs an account. */
-  readonly state?: State | undefined;
-  /** For a plan that tells denials; needs an account. */
-  readonly telling?: Telling | undefined;
-  /** What to become after a failure, or when the account has been written; without it, exit. */
-  readonly become?: Successor | undefined;
-}
-
-/** An executable (by descriptor) that reads the report; what it writes goes to `outputFd`, if there is one. */
-export interface Successor {
-  readonly executableFd: number;
-  readonly outputFd: number | undefined;
-  /** The caller's standard error, if there was one, to say when that could not be written. */
-  readonly errorFd?: number | undefined;
-  readonly argv: (reportFd: number, outputFd: number | undefined, denialsFd?: number) => readonly string[];
-}
+import { pseudoTerminal, receiveTerminal, watchTerminal } from "./terminal.ts";
 
 /** A program and where in it each step begins. */
 export interface Assembled {
@@ -231,7 +200,7 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
     asm.set(cell, descriptor);
     return cell;
   });
-  const kept = keepWhile(frame, [
+  const kept = keepWhile(asm, frame, [
     ...(terminal?.keep ?? []),
     ...(watch === undefined ? [] : [watch.directory]),
     ...(stops === undefined ? [] : [stops.read]),
@@ -284,61 +253,6 @@ function waitForStart({ asm, status, failedOutside, reporting, mask }: Frame, ch
   }
   asm.call("exit_group", [EXIT_FAILURE], { onError: "ignore" });
   asm.place(started);
-}
-
-/** Turn into the program that reads the report. The descriptors are numbers by now. */
-function become(asm: Assembler, { executableFd, outputFd, argv }: Successor, reportFd: number, denials?: number): void {
-  asm.call("chdir", ["/"], { onError: "ignore" }); // the caller's directory may be covered by the workspace
-  for (const fd of [reportFd, outputFd, denials])
-    if (fd !== undefined) asm.call("fcntl", [fd, c.F_SETFD, 0], { onError: "ignore" });
-  const args = [executableFd, "", asm.strings(argv(reportFd, outputFd, denials)), asm.strings([]), c.AT_EMPTY_PATH];
-  asm.call("execveat", args, { onError: "ignore" });
-}
-
-/**
- * Close what the launcher does not need while the program runs: nothing of the caller's stays open but what `cells` and
- * the report need. `finish` writes the end of the report.
- */
-function keepWhile(frame: Frame, cells: readonly Place[]): { finish: () => void; denials?: Place | undefined } {
-  const { asm, account, reporting, mask, told } = frame;
-  if (account === undefined) {
-    if (cells.length === 0) asm.call("close_range", [0, -1, 0], { onError: "ignore" });
-    else keepOnly(asm, cells);
-    return { finish: () => {} };
-  }
-  const successor = reporting.become;
-  const { state } = reporting;
-  const numbers = [
-    ...[reporting.reportFd, successor?.executableFd, successor?.outputFd],
-    ...[state?.directoryFd, state?.fd], // the lock on the latter is held as long as it is open
-    ...[successor?.errorFd, reporting.telling?.denialsFd],
-  ];
-  const fixed = numbers.map((number) => {
-    if (number === undefined) return undefined;
-    const cell = asm.cell();
-    asm.set(cell, number);
-    return cell;
-  });
-  const kept = fixed.filter((cell) => cell !== undefined);
-  keepOnly(asm, [...kept, account.read, ...cells]);
-  const now = fixed.map((cell) => (cell === undefined ? undefined : KEPT_FROM + kept.indexOf(cell)));
-  const [reportFd = 0, executableFd = 0, outputFd] = now;
-  const [directory, errors, denials] = [fixed[3], fixed[5], fixed[6]];
-  return {
-    denials,
-    finish: () => {
-      if (told !== undefined) end(asm, content(told.teller));
-      closeAccount(asm, account, fixed[0] ?? account.read, ACCOUNT_OFFSET);
-      if (state !== undefined && directory !== undefined) forget(asm, content(directory), state);
-      if (successor === undefined || (outputFd === undefined && denials === undefined)) return;
-      // The successor finds something on 0, 1 and 2, whatever the caller had there; its standard error is the caller's.
-      asm.call("openat", [c.AT_FDCWD, "/dev/null", c.O_RDWR], { onError: "ignore" });
-      for (const fd of [1, 2]) asm.call("dup3", [0, fd, 0], { onError: "ignore" });
-      if (errors !== undefined) asm.call("dup3", [content(errors), 2, 0], { onError: "ignore" });
-      asm.call("rt_sigprocmask", [c.SIG_SETMASK, mask, 0, 8], { onError: "ignore" });
-      become(asm, { ...successor, executableFd, outputFd }, reportFd, now[6]);
-    },
-  };
 }
 
 /** What follows is the program's. */

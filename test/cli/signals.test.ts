@@ -60,14 +60,15 @@ eachCaller("signals", (bench) => {
     await counts(running);
   });
 
-  test.if(bench.caller.root)("and one that becomes another user by itself", async () => {
-    const words = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "/probe", "signals"];
-    const running = start(["--add", "setpriv"], ...words);
-    await running.says("ready");
-    running.kill("SIGTERM");
-    await running.says("[15:1]");
-    await counts(running);
-  });
+  if (bench.caller.root)
+    test("and one that becomes another user by itself", async () => {
+      const words = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "/probe", "signals"];
+      const running = start(["--add", "setpriv"], ...words);
+      await running.says("ready");
+      running.kill("SIGTERM");
+      await running.says("[15:1]");
+      await counts(running);
+    });
 
   test.each(["--init", "--no-init"])("SIGTSTP to a program that catches it, and SIGCONT after it, %s", async (init) => {
     const running = start([init], "/probe", "signals");

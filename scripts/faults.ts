@@ -141,7 +141,10 @@ function reaps({ unknowing, name }: Call): boolean {
 
 async function nobodyLeft(known: readonly number[], ended: string[]): Promise<boolean> {
   for (let times = 0; times < 400; times++) {
-    if (living(ended).every((pid) => known.includes(pid))) return true;
+    const before = ended.length;
+    const left = living(ended);
+    // Whoever has ended meanwhile may have left us its own children since they were looked at.
+    if (ended.length === before && left.every((pid) => known.includes(pid))) return true;
     await Bun.sleep(times < 100 ? 5 : 30);
   }
   return false;

@@ -132,15 +132,23 @@ async function tryAll(waiting: readonly Attack[], options: readonly string[]): P
   const bait: Bait = { descriptor: BAIT_DESCRIPTOR, abstractName, port: tcp.port };
   const landlock = landlockVersion();
   const findings: Finding[] = [];
+  let failed = false;
   const next = async (): Promise<void> => {
-    for (;;) {
+    while (!failed) {
       const index = waiting.length - 1 < findings.length ? -1 : findings.push(PENDING) - 1;
       const attack = waiting[index];
       if (attack === undefined) return;
-      findings[index] = await tryOne(attack, { spec, host, bait, baitFile, landlock });
+      try {
+        findings[index] = await tryOne(attack, { spec, host, bait, baitFile, landlock });
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, next));
+  // Those that run beside one that cannot be tried are waited for, so that nobody is left to be.
+  const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, next));
+  for (const result of ended) if (result.status === "rejected") throw result.reason;
   return findings;
 }
 

@@ -245,13 +245,15 @@ export async function openPersisted(spec: Spec, host: HostFacts, persist: Persis
 }
 
 /** That only one may have a layer at a time. */
-export function inUse(name: string, pid: number | undefined, from?: string): HutchError {
+export function inUse(name: string, pid: number | undefined, from?: string, hint = ONE_AT_A_TIME): HutchError {
   const who = pid === undefined ? "another sandbox" : `another sandbox (its hutch is process ${pid})`;
   return new HutchError(`layer ${name} is in use by ${who}`, {
     ...(from === undefined ? {} : { from }),
-    hint: "one at a time writes to a layer: wait for it or end it, or use another NAME",
+    hint,
   });
 }
+
+const ONE_AT_A_TIME = "one at a time writes to a layer: wait for it or end it, or use another NAME";
 
 /** Make the layer, locked before it has its name. `absent` when somebody else has made one meanwhile. @throws HutchError */
 async function makeLayer(
@@ -314,7 +316,7 @@ async function discard(store: Store, name: string, self: Self): Promise<void> {
 /** `hutch rm`: remove a layer. @throws HutchError when there is none, or a sandbox has it, or it cannot be removed */
 export async function removePersisted(store: Store, name: string, self: Self): Promise<void> {
   const locked = lockLayer(persistedHome(store, name));
-  if (locked.kind === "busy") throw inUse(name, locked.pid);
+  if (locked.kind === "busy") throw inUse(name, locked.pid, undefined, "wait for it, or end that process");
   try {
     if (typeof pathStatus(persistedHome(store, name)) === "number")
       throw new HutchError(`there is no layer ${name}`, { hint: "hutch layers lists them" });

@@ -1,7 +1,7 @@
 /** `hutch rm NAME…`: remove layers that `hutch run --persist` keeps. */
 
 import type { ArgsDef } from "citty";
-import { UsageError } from "../errors.ts";
+import { HutchError, UsageError } from "../errors.ts";
 import { checkName } from "../running/directory.ts";
 import type { Command } from "./command.ts";
 import { imageContext } from "./image-context.ts";
@@ -24,10 +24,19 @@ export const rm: Command = {
     if (parsed.operands.length === 0) throw new UsageError("NAME is missing", { hint: `hutch rm ${OPERANDS}` });
     for (const name of parsed.operands) checkName(name, name);
     const { store } = imageContext();
+    const failures: HutchError[] = [];
     for (const name of parsed.operands) {
-      await removePersisted(store, name, self);
-      print(`${name}\n`);
+      try {
+        await removePersisted(store, name, self);
+        print(`${name}\n`);
+      } catch (error) {
+        if (!(error instanceof HutchError)) throw error;
+        failures.push(error);
+      }
     }
+    const [first, ...others] = failures;
+    if (first !== undefined && others.length === 0) throw first;
+    if (first !== undefined) throw new HutchError(failures.map(({ message }) => message).join("; "));
     return 0;
   },
 };

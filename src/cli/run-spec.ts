@@ -188,9 +188,13 @@ async function mountsOf(
   const programs = all(parsed, "add");
   const paths = all(parsed, "add-path");
   const network = await networkFiles(parsed, shown);
-  const nsswitch = network.length > 0 ? (readText("/etc/nsswitch.conf") ?? "") : shown.read("/etc/nsswitch.conf");
-  const added =
-    programs.length + paths.length === 0 ? [] : await hostPrograms(programs, paths, shown, env, nsswitch, cwd);
+  let added: readonly Mount[] = [];
+  // A root is looked into only when something depends on it: a layer that is kept may be closed to its own owner.
+  if (programs.length + paths.length > 0) {
+    const path = "/etc/nsswitch.conf";
+    const nsswitch = network.length > 0 ? (readText(path) ?? "") : shown.read(path);
+    added = await hostPrograms(programs, paths, shown, env, nsswitch, cwd);
+  }
   const given: readonly Mount[] = [
     ...all(parsed, "tmpfs").map(values.parseTmpfs),
     ...all(parsed, "mount").map((occurrence: Occurrence) => values.parseMount(occurrence, cwd)),
@@ -211,7 +215,7 @@ async function mountsOf(
  * (container.go `SetupWorkingDirectory`, which follows links inside the root before it makes what is missing).
  */
 function workdirBehindLinks(parsed: Parsed, { missingBehindLinks }: ShownRoot, workdir: string): readonly Mount[] {
-  const place = missingBehindLinks?.(tidyPath(workdir));
+  const place = tidyPath(workdir) === "/" ? undefined : missingBehindLinks?.(tidyPath(workdir));
   if (place === undefined) return [];
   const from = last(parsed, "workdir")?.words ?? "the image's WorkingDir";
   return [{ type: "directory", destination: place as SandboxPath, mode: 0o755, from }];

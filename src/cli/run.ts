@@ -53,10 +53,11 @@ function mayNeedDisk({ root, kernel, tmpfsAttributes }: HostFacts): boolean {
   return !tmpfsAttributes || (root && kernel < IDMAPPED_LAYERS);
 }
 
-/** What tells denials, which a run without it does not load. */
-async function telling(): Promise<Telling> {
+/** What tells denials, where that is asked for; a run without it does not load it. */
+async function toldTo({ process }: Spec): Promise<{ readonly telling?: Telling }> {
+  if (process.explainDenials !== true) return {};
   const { denialsFile, newTelling } = await import("../launch/denials.ts");
-  return newTelling(denialsFile());
+  return { telling: newTelling(denialsFile()) };
 }
 
 /** Become the launcher of a Spec's plan; `enlist` is told the plan first. @throws UsageError, SystemError */
@@ -80,7 +81,7 @@ export async function start(
         : disk.withDiskRoot(spec, host, wanted, onDisk.directory);
     const made = plan(there.spec, there.host);
     state = await enlist?.(made);
-    const then = { ...options, state, ...(spec.process.explainDenials === true ? { telling: await telling() } : {}) };
+    const then = { ...options, state, ...(await toldTo(spec)) };
     if (onDisk === undefined) return launch(made, self, then);
     const removers = [onDisk.remover, ...(state === undefined ? [] : [state.remover])].map(String);
     const end = ["end-disk-layer", onDisk.directory, ...removers];
@@ -107,7 +108,8 @@ async function startKept(
   try {
     const made = plan(spec, layer.host);
     state = await enlist?.(made);
-    return launch(made, self, { ...options, state, held: [...(options.held ?? []), layer.lockFd] });
+    const held = [...(options.held ?? []), layer.lockFd];
+    return launch(made, self, { ...options, state, held, ...(await toldTo(spec)) });
   } catch (error) {
     if (state !== undefined) (await import("./running.ts")).delist(state);
     await layer.giveBack();

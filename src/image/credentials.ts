@@ -3,7 +3,7 @@
  * never part of an error's text.
  */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { decodeBytes, encodeBytes, fsPath } from "../bytes.ts";
 import { HutchError } from "../errors.ts";
@@ -63,7 +63,8 @@ function decodeEntry(entry: JsonObject, where: string): Credentials | undefined 
   if (!auth) return undefined;
   const text = Buffer.from(auth, "base64").toString("utf8").replace(/\0+$/, "");
   const colon = text.indexOf(":");
-  if (colon < 0) throw new HutchError(`${where}.auth: not base64 of user:password`);
+  if (colon < 0)
+    throw new HutchError(`${where}.auth: not base64 of user:password`, { hint: "remove that entry from the file" });
   return { kind: "password", username: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
@@ -101,8 +102,12 @@ export function helperFor(auth: AuthFile, keys: readonly string[]): string | und
 export function readAuthFile(file: string): { readonly text: string; readonly auth: AuthFile } | undefined {
   let text: string;
   try {
+    // A FIFO would be waited for.
+    if (!statSync(fsPath(file)).isFile())
+      throw new HutchError(`${file} is not a file`, { hint: "credentials are JSON" });
     text = decodeBytes(readFileSync(fsPath(file)));
   } catch (error) {
+    if (error instanceof HutchError) throw error;
     const code = (error as { code?: string }).code ?? String(error);
     if (["ENOENT", "ENOTDIR", "EACCES"].includes(code)) return undefined;
     throw new HutchError(`read ${file}: ${code}`, { cause: error });

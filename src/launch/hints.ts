@@ -179,6 +179,8 @@ export function hintFor(step: Step, call: string, errno: string): string | undef
   if (errno === "ENOSYS" && ["open_tree", "move_mount", "mount_setattr", "openat2", "close_range"].includes(call)) {
     return "hutch needs Linux 5.12 or newer";
   }
+  if (errno === "EMFILE" && step.op === "seccomp")
+    return "while denials are told the limit of open files (--ulimit nofile) has to leave room for what the sandbox is made of: give it 256 or more";
   if (errno === "EMFILE")
     return "what a sandbox is made of is open meanwhile: raise the limit of open files (ulimit -n)";
   // What every root gets, and a bound one must have.

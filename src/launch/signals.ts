@@ -140,6 +140,10 @@ function dieInterrupted(
 ): void {
   const [code, status, exited] = [asm.cell(), asm.cell(), asm.label()];
   const [die, on] = [asm.label(), asm.label()];
+  const others = new Uint8Array(8).fill(0xff);
+  others[0] = 0xff & ~(1 << (c.SIGNALS.SIGINT - 1));
+  // One that has come since the program ended ends this process here.
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, others, 0, 8], { onError: "ignore" });
   asm.ifEqual(content(interrupted), 0, on);
   asm.ifEqual(content(emulated), c.SIGNALS.SIGINT, die);
   field(asm, ended, SIGINFO.code, code);
@@ -150,9 +154,6 @@ function dieInterrupted(
   asm.place(exited);
   asm.ifDifferent(content(status), 128 + c.SIGNALS.SIGINT, on);
   asm.place(die);
-  const others = new Uint8Array(8).fill(0xff);
-  others[0] = 0xff & ~(1 << (c.SIGNALS.SIGINT - 1));
-  asm.call("rt_sigprocmask", [c.SIG_SETMASK, others, 0, 8], { onError: "ignore" });
   asm.call("kill", [content(self), c.SIGNALS.SIGINT], { onError: "ignore" });
   asm.place(on);
 }

@@ -192,6 +192,10 @@ export function mountSteps(spec: Spec, host: HostFacts): readonly Because[] {
     if (own || mount.type === "bind" || mount.type === "proc") {
       attached.push({ at: mount.destination, base: own ? { tree, at: mount.destination } : undefined });
     }
+    if (mount.type === "dev") {
+      const shm = `${mount.destination}/shm`;
+      attached.push({ at: shm, base: { tree: "shm", at: shm } }, { at: `${mount.destination}/pts`, base: undefined });
+    }
   });
   const { cwd } = spec.process;
   const cwdBase = baseOf(cwd);

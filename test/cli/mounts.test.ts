@@ -104,6 +104,15 @@ eachCaller("mounts", (bench) => {
     );
   });
 
+  test("below /dev/shm", async () => {
+    const data = bench.folder({ name: "data" });
+    const options = ["-v", `${data}:/dev/shm/x:ro`, "--tmpfs", "/dev/shm/y/z:size=1m"];
+    expectSuccess(
+      await inScratch(options, "cat /dev/shm/x/name; ls /dev/shm /dev/shm/y"),
+      "data/dev/shm:\nx\ny\n\n/dev/shm/y:\nz\n",
+    );
+  });
+
   test("a target is never made in a volume", async () => {
     const data = bench.folder({ "sub/in": "" });
     const result = await inScratch(["-v", `${data}:/d`, "-v", `${data}:/d/new`], "true");

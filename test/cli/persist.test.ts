@@ -6,7 +6,23 @@ import { join } from "node:path";
 import { type Bench, eachCaller, expectFailure, expectSuccess, needs, type Options } from "./hutch.ts";
 
 const busybox = new Uint8Array(readFileSync(needs("busybox")));
-const APPLETS = ["sh", "cat", "ls", "rm", "mkdir", "mv", "sleep", "touch", "find", "sort", "stat", "chmod", "id", "ln"];
+const APPLETS = [
+  "true",
+  "sh",
+  "cat",
+  "ls",
+  "rm",
+  "mkdir",
+  "mv",
+  "sleep",
+  "touch",
+  "find",
+  "sort",
+  "stat",
+  "chmod",
+  "id",
+  "ln",
+];
 
 interface Place {
   readonly root: string;
@@ -58,6 +74,23 @@ eachCaller("a layer that is kept", (bench) => {
     expectSuccess(await hutch("run", root, "cat", "/old/file"), "one\n");
     expectSuccess(await hutch("run", "--persist", "x", root, "cat", "/old/file"), "one\n");
     expectTidy(store);
+  });
+
+  test("goes on where the program has closed its root to everybody, and with --explain-denials", async () => {
+    const { hutch, sh, root } = placeOf(bench);
+    for (const mode of ["000", "400", "600"]) expectSuccess(await sh(`chmod ${mode} /; echo ${mode}`), `${mode}\n`);
+    expectSuccess(await sh("chmod 755 /; echo opened"), "opened\n");
+    const told = await hutch("run", "--explain-denials", "--persist", "w", root, "busybox", "unshare", "-n", "true");
+    expect(told.stderr).toContain("hutch: blocked: unshare(CLONE_NEWNET) = EPERM");
+  });
+
+  test("rm goes on with the others", async () => {
+    const { root, hutch } = placeOf(bench);
+    for (const name of ["a", "b"]) expectSuccess(await hutch("run", "--persist", name, root, "true"), "");
+    const removed = await hutch("rm", "a", "nope", "b", "nada");
+    expect(removed).toMatchObject({ stdout: "a\nb\n", code: 125 });
+    expect(removed.stderr).toMatch(/^hutch rm: .*nope.*; .*nada.*\n$/);
+    expectSuccess(await hutch("layers", "--format", "json"), "[]\n");
   });
 
   test("is listed, compared with its root, and removed", async () => {

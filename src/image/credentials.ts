@@ -103,8 +103,7 @@ export function readAuthFile(file: string): { readonly text: string; readonly au
   let text: string;
   try {
     // A FIFO would be waited for.
-    if (!statSync(fsPath(file)).isFile())
-      throw new HutchError(`${file} is not a file`, { hint: "credentials are JSON" });
+    if (!statSync(fsPath(file)).isFile()) throw new HutchError(`${file} is no file`, { hint: "credentials are JSON" });
     text = decodeBytes(readFileSync(fsPath(file)));
   } catch (error) {
     if (error instanceof HutchError) throw error;

@@ -133,6 +133,10 @@ test("what is no file, and a link into nothing", async () => {
   const device = fresh({ REGISTRY_AUTH_FILE: "/dev/null" });
   expect((await failure(keep("quay.io", device))).message).toMatch(/not JSON|no file/);
   expect(statSync("/dev/null").isCharacterDevice()).toBe(true);
+  // A FIFO is not waited for.
+  const fifo = join(place.file, "fifo");
+  Bun.spawnSync(["mkfifo", fifo]);
+  expect((await failure(keep("quay.io", fresh({ REGISTRY_AUTH_FILE: fifo })))).message).toContain("is no file");
   const dangling = fresh();
   mkdirSync(join(dangling.file, ".."));
   symlinkSync("nowhere", dangling.file);

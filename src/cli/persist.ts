@@ -315,11 +315,17 @@ async function discard(store: Store, name: string, self: Self): Promise<void> {
 
 /** `hutch rm`: remove a layer. @throws HutchError when there is none, or a sandbox has it, or it cannot be removed */
 export async function removePersisted(store: Store, name: string, self: Self): Promise<void> {
-  const locked = lockLayer(persistedHome(store, name));
+  const home = persistedHome(store, name);
+  let locked = lockLayer(home);
+  // Without a lock it is gone, or damaged; or another layer has just got its name, whose lock is to be asked for.
+  for (let attempt = 1; locked.kind === "absent" && attempt < ATTEMPTS; attempt++) {
+    if (typeof pathStatus(home) === "number")
+      throw new HutchError(`there is no layer ${name}`, { hint: "hutch layers lists them" });
+    await Bun.sleep(PAUSE_MS);
+    locked = lockLayer(home);
+  }
   if (locked.kind === "busy") throw inUse(name, locked.pid, undefined, "wait for it, or end that process");
   try {
-    if (typeof pathStatus(persistedHome(store, name)) === "number")
-      throw new HutchError(`there is no layer ${name}`, { hint: "hutch layers lists them" });
     await discard(store, name, self);
   } finally {
     if (locked.kind === "held") closeFile(locked.fd);

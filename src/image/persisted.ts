@@ -64,8 +64,12 @@ export function persistedNames(store: Store): readonly string[] {
 /** What is known of a layer; undefined when there is none of the name. @throws HutchError when its record is damaged */
 export function readPersisted(store: Store, name: string): PersistedLayer | undefined {
   const path = `${persistedHome(store, name)}/layer.json`;
-  const bytes = readFileBounded(path, LIMIT);
-  if (bytes === undefined && statAt(AT_FDCWD, persistedHome(store, name)) === undefined) return undefined;
+  let bytes = readFileBounded(path, LIMIT);
+  // A layer has its record from the moment that it has its name: once more, for another may have got the name meanwhile.
+  for (let times = 0; bytes === undefined && times < 3; times++) {
+    if (statAt(AT_FDCWD, persistedHome(store, name)) === undefined) return undefined;
+    bytes = readFileBounded(path, LIMIT);
+  }
   const layer = bytes === undefined ? undefined : parseLayer(new TextDecoder().decode(bytes));
   if (layer === undefined)
     throw new HutchError(`${path} is missing or no record of this hutch's`, {

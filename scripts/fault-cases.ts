@@ -191,7 +191,7 @@ function casesIn(folder: string, base: string, uid: number, build: ExactBuild | 
       ...run(name, []),
       argv: ["sh", "-c", `"$0" run --persist new "$1" sh -c : && exec "$0" ${name} new`, hutch, tree],
       fresh: join(store, "persisted"),
-      early: ["new", ...layer.slice(0, 3), "new/disk/work/work", ...layer.slice(3)],
+      early: ["new", ...layer.slice(0, 3), join("new/disk", "work", "work"), ...layer.slice(3)],
     })),
     run("json", ["--json", json, tree, "sh", "-c", SHOW], { json }),
     run("terminal", ["-t", tree, "sh", "-c", SHOW], { terminal: true }),

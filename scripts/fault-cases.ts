@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { withRanges } from "../test/cli/ranges.ts";
 import { type Workshop, workshop } from "../test/nix/builds.ts";
 import { ROOT } from "./run.ts";
 
@@ -197,7 +198,13 @@ function casesIn(folder: string, base: string, uid: number, build: ExactBuild | 
     run("terminal", ["-t", tree, "sh", "-c", SHOW], { terminal: true }),
     // A range of an ordinary user's is in /etc/subuid, which only root can cover.
     ...(process.getuid?.() === 0
-      ? [run("ranges", ["--userns", "auto", tree, "sh", "-c", SHOW], uid === 0 ? {} : { around: withRanges(folder) })]
+      ? [
+          run(
+            "ranges",
+            ["--userns", "auto", tree, "sh", "-c", SHOW],
+            uid === 0 ? {} : { around: withRanges(folder, `${NOBODY}:300000:65536\n`) },
+          ),
+        ]
       : []),
     run("strict", ["--security", "strict", tree, "sh", "-c", SHOW]),
     run("profile", ["--seccomp", join(folder, "profile.json"), "--network", "host", tree, "sh", "-c", SHOW]),
@@ -223,14 +230,6 @@ function casesIn(folder: string, base: string, uid: number, build: ExactBuild | 
       argv: ["setarch", "--uname-2.6", hutch, "run", tree, "sh", "-c", SHOW],
     },
   ];
-}
-
-/** Words that give the command behind them ranges of ids, in a mount namespace of its own. */
-function withRanges(folder: string): readonly string[] {
-  const file = join(folder, "ranges");
-  writeFileSync(file, `${NOBODY}:300000:65536\n`);
-  const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
-  return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, file];
 }
 
 const SHELL = "/nix/store/11111111111111111111111111111111-sh/bin";

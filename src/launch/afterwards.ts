@@ -16,8 +16,17 @@ import * as c from "../libc/constants.ts";
 import { readAll } from "../libc/files.ts";
 import type { Arch } from "../libc/syscalls.ts";
 import { Assembler, at, content } from "./assembler.ts";
-import { askWitness, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
-import { settle, startWitness, type Witness } from "./group.ts";
+import {
+  askWitness,
+  makeSettling,
+  newWitness,
+  releaseSettling,
+  saySettled,
+  sayThere,
+  settle,
+  startWitness,
+  type Witness,
+} from "./group.ts";
 import { end, field, SIGINFO } from "./processes.ts";
 import { FAILURE, type Place, type Program } from "./program.ts";
 

@@ -14,7 +14,7 @@
 import * as c from "../libc/constants.ts";
 import { type Assembler, content, type Label } from "./assembler.ts";
 import { holdCapabilities } from "./lowering.ts";
-import { dieWithParent, makePipe } from "./processes.ts";
+import { allBut, dieWithParent, makePipe, newPipe, type Pipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 /** The answers of a witness, and none yet. */
@@ -41,16 +41,11 @@ export interface Witness {
   readonly go: Pipe;
 }
 
-interface Pipe {
-  readonly read: Place;
-  readonly write: Place;
-}
-
 /** The cells of a witness. */
 export function newWitness(asm: Assembler): Witness {
   const [pid, request, answer, signal] = [asm.cell(), asm.cell(), asm.cell(), asm.cell()];
-  const pipe = () => ({ read: asm.cell(), write: asm.cell() });
-  return { pid, request, answer, signal, group: asm.cell(), earlier: asm.cell(), says: pipe(), go: pipe() };
+  const [group, earlier] = [asm.cell(), asm.cell()];
+  return { pid, request, answer, signal, group, earlier, says: newPipe(asm), go: newPipe(asm) };
 }
 
 /** Make the witness of this process, all of whose signals are blocked. */
@@ -79,7 +74,7 @@ export function startWitness(asm: Assembler, witness: Witness): void {
 
 /** Make the pipes, before the program is cloned. */
 export function makeSettling(asm: Assembler, { says, go }: Witness): void {
-  for (const { read, write } of [says, go]) makePipe(asm, read, write);
+  for (const pipe of [says, go]) makePipe(asm, pipe);
 }
 
 /** The launcher's part, when the program is about to be there: find out what it has not had. A failed one says nothing. */
@@ -119,10 +114,8 @@ export function saySettled(asm: Assembler, { says, go }: Witness): void {
 /** Drop what has come to a process that leaves the group, once the program is in it. Its children still count. */
 export function dropSignals(asm: Assembler): void {
   const [again, none] = [asm.label(), asm.label()];
-  const set = new Uint8Array(8).fill(0xff);
-  set[(c.SIGNALS.SIGCHLD - 1) >> 3] = 0xff & ~(1 << ((c.SIGNALS.SIGCHLD - 1) & 7));
   asm.place(again);
-  asm.call("rt_sigtimedwait", [set, 0, asm.words(0, 0), 8], { next: again, onError: none });
+  asm.call("rt_sigtimedwait", [allBut(asm, c.SIGNALS.SIGCHLD), 0, asm.words(0, 0), 8], { next: again, onError: none });
   asm.place(none);
 }
 

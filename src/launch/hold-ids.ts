@@ -12,7 +12,7 @@ import type { Action } from "../step.ts";
 import { type Assembler, at, content, type Label } from "./assembler.ts";
 import { HELD_IDS } from "./lower-mounts.ts";
 import { formatMappings, holdCapabilities, type Lowering, writeFile } from "./lowering.ts";
-import { dieWithParent, field, makePipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
+import { dieWithParent, field, makePipe, newPipe, openNamed, openProcess, SIGINFO, tellName } from "./processes.ts";
 import { FAILURE, type Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
 
@@ -146,12 +146,12 @@ export function goHome(asm: Assembler, home: Place): void {
 /** Make a holder, have newuidmap(1) map its ids, open its namespace, end it. */
 export function holdIds(l: Lowering, step: HoldIds): void {
   const { asm, arch } = l;
-  const pipe = { read: asm.cell(), write: asm.cell() };
+  const pipe = newPipe(asm);
   const [holder, directory, name] = [asm.cell(), asm.cell(), asm.cell(16)];
   const [inside, leave, gone] = [asm.label(), asm.label(), asm.label()];
   const failed = asm.failure;
   l.started.push(holder);
-  makePipe(asm, pipe.read, pipe.write);
+  makePipe(asm, pipe);
   asm.call("clone", [c.CLONE_FLAGS.user | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: holder, onZero: inside });
   asm.call("close", [content(pipe.write)]);
   openProcess(asm, arch, pipe.read, name, directory);

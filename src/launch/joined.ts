@@ -5,16 +5,11 @@
 
 import * as c from "../libc/constants.ts";
 import { type Assembler, content } from "./assembler.ts";
+import type { Pipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 
-/** The pipe by which a process that has joined a sandbox tells the launcher of its child. */
-export interface Joined {
-  readonly read: Place;
-  readonly write: Place;
-}
-
 /** Clone the program; what follows is the program's. Nobody inside may look into it before its execve. */
-export function cloneJoined(asm: Assembler, { write }: Joined): void {
+export function cloneJoined(asm: Assembler, { write }: Pipe): void {
   const [program, start] = [asm.cell(), asm.label()];
   asm.call("prctl", [c.PR_SET_DUMPABLE, 0, 0, 0, 0]);
   asm.call("clone", [c.CLONE_PARENT | c.SIGNALS.SIGCHLD, 0, 0, 0, 0], { result: program, onZero: start });
@@ -24,7 +19,7 @@ export function cloneJoined(asm: Assembler, { write }: Joined): void {
 }
 
 /** The launcher's part: from here on `child` is the program. A process that could not join has said why elsewhere. */
-export function adopt(asm: Assembler, { read, write }: Joined, child: Place): void {
+export function adopt(asm: Assembler, { read, write }: Pipe, child: Place): void {
   const [program, none] = [asm.cell(), asm.label()];
   asm.call("close", [content(write)]);
   asm.call("read", [content(read), program, 8], { onZero: none });

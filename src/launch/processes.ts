@@ -8,8 +8,24 @@ import type { Place } from "./program.ts";
 /** Offsets in siginfo_t (rt_sigtimedwait(2), waitid(2)), and its size. */
 export const SIGINFO = { code: 8, pid: 16, status: 24, size: 128 } as const;
 
+/** Where the descriptors of a pipe's ends are kept. */
+export interface Pipe {
+  readonly read: Place;
+  readonly write: Place;
+}
+
+/** The cells of a pipe. */
+export function newPipe(asm: Assembler): Pipe {
+  return { read: asm.cell(), write: asm.cell() };
+}
+
+/** The set (sigset_t) of all signals but one. */
+export function allBut(asm: Assembler, signal: number): Place {
+  return asm.words(-1 - 2 ** (signal - 1));
+}
+
 /** pipe2(2) writes two ints: take them apart into two cells. */
-export function makePipe(asm: Assembler, read: Place, write: Place, flags = 0): void {
+export function makePipe(asm: Assembler, { read, write }: Pipe, flags = 0): void {
   const pair = asm.cell();
   asm.call("pipe2", [pair, flags | c.O_CLOEXEC]);
   field(asm, pair, 0, read);

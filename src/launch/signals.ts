@@ -7,7 +7,7 @@ import { encodeBytes } from "../bytes.ts";
 import * as c from "../libc/constants.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
 import { askWitness, type Witness } from "./group.ts";
-import { end, exitLike, field, SIGINFO } from "./processes.ts";
+import { allBut, end, exitLike, field, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { type Account, tellEnd } from "./account.ts";
 import { ACCOUNT } from "./report.ts";
@@ -140,10 +140,8 @@ function dieInterrupted(
 ): void {
   const [code, status, exited] = [asm.cell(), asm.cell(), asm.label()];
   const [die, on] = [asm.label(), asm.label()];
-  const others = new Uint8Array(8).fill(0xff);
-  others[0] = 0xff & ~(1 << (c.SIGNALS.SIGINT - 1));
   // One that has come since the program ended ends this process here.
-  asm.call("rt_sigprocmask", [c.SIG_SETMASK, others, 0, 8], { onError: "ignore" });
+  asm.call("rt_sigprocmask", [c.SIG_SETMASK, allBut(asm, c.SIGNALS.SIGINT), 0, 8], { onError: "ignore" });
   asm.ifEqual(content(interrupted), 0, on);
   asm.ifEqual(content(emulated), c.SIGNALS.SIGINT, die);
   field(asm, ended, SIGINFO.code, code);

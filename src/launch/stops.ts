@@ -6,18 +6,12 @@
 
 import * as c from "../libc/constants.ts";
 import { type Assembler, at, content, type Label } from "./assembler.ts";
-import { field, makePipe, SIGINFO } from "./processes.ts";
+import { field, makePipe, type Pipe, SIGINFO } from "./processes.ts";
 import type { Place } from "./program.ts";
 
 /** A word: 8 bytes, 1 for a program that has stopped, else 0. Never so many that the pipe is full: they are read at once. */
 const WORD = 8;
 const MOST = 512;
-
-/** The pipe of the words. */
-export interface Stops {
-  readonly read: Place;
-  readonly write: Place;
-}
 
 /** PID 1's part, after each SIGCHLD: tell every change of the program's that there is. */
 export function tellStops(asm: Assembler, program: Place, pipe: Place): void {
@@ -43,13 +37,13 @@ export function tellStops(asm: Assembler, program: Place, pipe: Place): void {
 }
 
 /** Make the pipe, which tells the calling process, the launcher, of each word by SIGCONT. */
-export function makeStops(asm: Assembler, { read, write }: Stops): void {
+export function makeStops(asm: Assembler, pipe: Pipe): void {
   const self = asm.cell();
-  makePipe(asm, read, write, c.O_NONBLOCK);
+  makePipe(asm, pipe, c.O_NONBLOCK);
   asm.call("getpid", [], { result: self });
-  asm.call("fcntl", [content(read), c.F_SETOWN, content(self)]);
-  asm.call("fcntl", [content(read), c.F_SETSIG, c.SIGNALS.SIGCONT]);
-  asm.call("fcntl", [content(read), c.F_SETFL, c.O_NONBLOCK | c.O_ASYNC]);
+  asm.call("fcntl", [content(pipe.read), c.F_SETOWN, content(self)]);
+  asm.call("fcntl", [content(pipe.read), c.F_SETSIG, c.SIGNALS.SIGCONT]);
+  asm.call("fcntl", [content(pipe.read), c.F_SETFL, c.O_NONBLOCK | c.O_ASYNC]);
 }
 
 /**

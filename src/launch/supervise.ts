@@ -25,19 +25,28 @@ import type { Arch } from "../libc/syscalls.ts";
 import type { Plan, Step } from "../step.ts";
 import { Assembler, at, content, type Label } from "./assembler.ts";
 import { type Account, noteStart, openAccount, receiveNamespaces, tellNamespaces } from "./account.ts";
-import { dropSignals, makeSettling, newWitness, releaseSettling, saySettled, sayThere } from "./group.ts";
-import { settle, startWitness, type Witness } from "./group.ts";
+import {
+  dropSignals,
+  makeSettling,
+  newWitness,
+  releaseSettling,
+  saySettled,
+  sayThere,
+  settle,
+  startWitness,
+  type Witness,
+} from "./group.ts";
 import type { Listener } from "./denials.ts";
 import { cloneThroughHolder, enterIds, goHome, type Holder, holdIds, makeHolder, mapHolder } from "./hold-ids.ts";
-import { adopt, cloneJoined, type Joined } from "./joined.ts";
+import { adopt, cloneJoined } from "./joined.ts";
 import { forget } from "./listing.ts";
 import { lower } from "./lower.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
-import { dieWithParent, end, keepOnly, makePipe, openProcess, tellName } from "./processes.ts";
+import { dieWithParent, end, keepOnly, makePipe, newPipe, openProcess, tellName, type Pipe } from "./processes.ts";
 import { FAILURE, INITIAL_STACK, type Place, type Program } from "./program.ts";
 import { become, keepWhile, type Reporting } from "./reporting.ts";
 import { passSignals, reap } from "./signals.ts";
-import { makeStops, type Stops } from "./stops.ts";
+import { makeStops } from "./stops.ts";
 import { makeChannel } from "./passing.ts";
 import { pseudoTerminal, receiveTerminal, watchTerminal } from "./terminal.ts";
 
@@ -57,15 +66,16 @@ interface Frame {
   readonly arch: Arch;
   readonly reporting: Reporting;
   readonly mask: Place;
-  readonly status: { readonly read: Place; readonly write: Place };
-  readonly alive: { readonly read: Place; readonly write: Place };
+  readonly status: Pipe;
+  readonly alive: Pipe;
   readonly terminal: PseudoTerminal | undefined;
   readonly account: Account | undefined;
   /** There, when the program stays in the launcher's process group. */
   readonly witness: Witness | undefined;
   /** The pipe by which PID 1 tells that the program has stopped; with a terminal of its own it does so by itself. */
-  readonly stops: Stops | undefined;
-  readonly joined: Joined | undefined;
+  readonly stops: Pipe | undefined;
+  /** The pipe by which a process that has joined a sandbox tells the launcher of its child. */
+  readonly joined: Pipe | undefined;
   /** There, when denials are told. */
   readonly told: Listener | undefined;
   readonly failedOutside: Label;
@@ -77,7 +87,6 @@ interface Frame {
 export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assembled {
   const asm = new Assembler(arch);
   const marks: [number, number][] = [[0, -1]];
-  const pipe = () => ({ read: asm.cell(), write: asm.cell() });
   const does = (wanted: Step["op"]) => plan.steps.some(({ op }) => op === wanted);
   const frame: Frame = {
     asm,
@@ -85,13 +94,13 @@ export function assemble(plan: Plan, arch: Arch, reporting: Reporting): Assemble
     arch,
     reporting,
     mask: asm.cell(),
-    status: pipe(),
-    alive: pipe(),
+    status: newPipe(asm),
+    alive: newPipe(asm),
     terminal: does("open-terminal") ? pseudoTerminal(asm) : undefined,
     account: reporting.account === true ? openAccount(asm) : undefined,
     witness: does("open-terminal") || does("session") ? undefined : newWitness(asm),
-    stops: plan.init && !does("open-terminal") && !does("join") ? pipe() : undefined,
-    joined: does("join") ? pipe() : undefined,
+    stops: plan.init && !does("open-terminal") && !does("join") ? newPipe(asm) : undefined,
+    joined: does("join") ? newPipe(asm) : undefined,
     told: reporting.telling?.newListener(asm, plan),
     failedOutside: asm.label(),
     failedInside: asm.label(),
@@ -163,16 +172,15 @@ function cloneSandbox(frame: Frame, flags: number, { home, started }: Lowering, 
   const { asm, plan, arch, status, alive, account, stops, joined, witness, told } = frame;
   const sandbox = asm.label();
   const child = asm.cell();
-  makePipe(asm, status.read, status.write);
-  makePipe(asm, alive.read, alive.write);
+  makePipe(asm, status);
+  makePipe(asm, alive);
   // The launcher watches a program that is PID 1 through its directory below /proc.
-  const watch =
-    plan.init || joined !== undefined ? undefined : { read: asm.cell(), write: asm.cell(), directory: asm.cell() };
-  if (watch !== undefined) makePipe(asm, watch.read, watch.write);
+  const watch = plan.init || joined !== undefined ? undefined : { ...newPipe(asm), directory: asm.cell() };
+  if (watch !== undefined) makePipe(asm, watch);
   if (frame.terminal !== undefined) makeChannel(asm, frame.terminal);
-  if (account !== undefined) makePipe(asm, account.read, account.write);
+  if (account !== undefined) makePipe(asm, account);
   if (stops !== undefined) makeStops(asm, stops);
-  if (joined !== undefined) makePipe(asm, joined.read, joined.write);
+  if (joined !== undefined) makePipe(asm, joined);
   if (witness !== undefined) makeSettling(asm, witness);
   if (told !== undefined) makeChannel(asm, told);
   if (holder !== undefined) cloneThroughHolder(asm, holder, flags, child, sandbox);

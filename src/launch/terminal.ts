@@ -19,7 +19,7 @@ import type { Action } from "../step.ts";
 import { type Assembler, type Label, at, content } from "./assembler.ts";
 import type { Lowering, PseudoTerminal } from "./lowering.ts";
 import { descriptorMessage } from "./passing.ts";
-import { dieWithParent, end, field, fork, keepOnly, makePipe } from "./processes.ts";
+import { allBut, dieWithParent, end, field, fork, keepOnly, makePipe, newPipe } from "./processes.ts";
 import type { Place } from "./program.ts";
 import { newTree, treeOf } from "./targets.ts";
 import { copy, passTyped } from "./terminal-copy.ts";
@@ -108,18 +108,13 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
   const tty = asm.cell(); // descriptor 0, until it is moved
   const stdout = asm.cell();
   const parent = asm.cell();
-  const ending = { read: asm.cell(), write: asm.cell() };
-  const alive = { read: asm.cell(), write: asm.cell() };
-  const isRaw = { read: asm.cell(), write: asm.cell() };
+  const [ending, alive, isRaw] = [newPipe(asm), newPipe(asm), newPipe(asm)];
   const pids = { input: asm.cell(), output: asm.cell(), restorer: asm.cell() };
   const [savedPlace, rawPlace] = [asm.data(saved), asm.data(raw)];
   const size = asm.cell();
   const everything = asm.words(-1);
-  const allBut = (signal: number) => asm.words(-1 - 2 ** (signal - 1));
 
-  makePipe(asm, ending.read, ending.write);
-  makePipe(asm, alive.read, alive.write);
-  makePipe(asm, isRaw.read, isRaw.write);
+  for (const pipe of [ending, alive, isRaw]) makePipe(asm, pipe);
   asm.call("getpid", [], { result: parent });
   asm.set(stdout, 1);
 
@@ -132,7 +127,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
     asm.place(gone);
     asm.call("exit_group", [0]);
     asm.place(on);
-    asm.call("rt_sigprocmask", [c.SIG_SETMASK, allBut(jobSignal), 0, 8]);
+    asm.call("rt_sigprocmask", [c.SIG_SETMASK, allBut(asm, jobSignal), 0, 8]);
   };
 
   fork(asm, pids.restorer, () => {
@@ -166,7 +161,7 @@ export function watchTerminal(asm: Assembler, pty: PseudoTerminal, { saved, raw 
   };
   /** In the background the kernel stops the whole job here, until it is brought to the foreground. */
   const makeRaw = () => {
-    asm.call("rt_sigprocmask", [c.SIG_SETMASK, allBut(c.SIGNALS.SIGTTOU), 0, 8], { onError: "ignore" });
+    asm.call("rt_sigprocmask", [c.SIG_SETMASK, allBut(asm, c.SIGNALS.SIGTTOU), 0, 8], { onError: "ignore" });
     asm.call("ioctl", [content(tty), c.TCSETSW, rawPlace], { onError: "ignore" });
     asm.call("rt_sigprocmask", [c.SIG_SETMASK, everything, 0, 8], { onError: "ignore" });
     resize();

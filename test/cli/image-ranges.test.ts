@@ -1,12 +1,12 @@
 /** Images of an ordinary user with ranges of ids (`run --userns auto`), and without. */
 
 import { expect, test } from "bun:test";
-import { chmodSync, writeFileSync } from "node:fs";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { dir, file, link, tar } from "../image/tar-maker.ts";
 import { startRegistry } from "../image/helpers/registry.ts";
 import { until } from "./host-processes.ts";
-import { BUSYBOX, eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
+import { BUSYBOX, eachCaller, expectFailure, expectSuccess, needs, start } from "./hutch.ts";
+import { withRanges } from "./ranges.ts";
 
 const home = { uid: 1000, gid: 1001, mode: 0o700 };
 const image = imageOf(
@@ -23,14 +23,9 @@ eachCaller("images with a range of ids", (bench) => {
   /** hutch with private copies of /etc/subuid and /etc/subgid; the machine's own are not touched. */
   const ranged = async (folder: string, ranges: string, args: readonly string[], before: readonly string[] = []) => {
     for (const name of ["newuidmap", "newgidmap"]) needs(name);
-    const path = `${folder}/ranges`;
-    writeFileSync(path, ranges);
-    chmodSync(path, 0o644);
-    const { start } = await import("./hutch.ts");
-    const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
     const own = [...bench.caller.prefix, ...before, bench.binary, ...args];
-    const argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, path, ...own];
-    return await start(argv, { stdin: "", env: { HUTCH_STORE: `${folder}/store` } }).ended;
+    return await start([...withRanges(folder, ranges), ...own], { stdin: "", env: { HUTCH_STORE: `${folder}/store` } })
+      .ended;
   };
   if (bench.caller.root) {
     test("root's layers have the image's ids as well", async () => {

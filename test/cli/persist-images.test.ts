@@ -1,11 +1,12 @@
 /** Layers that are kept over images (`hutch run --persist NAME IMAGE`), which then stay in the store. */
 
 import { expect, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { imageOf, layerOf, writeLayout } from "../image/helpers/layout.ts";
 import { dir, file, tar } from "../image/tar-maker.ts";
-import { eachCaller, expectFailure, expectSuccess, needs } from "./hutch.ts";
+import { eachCaller, expectFailure, expectSuccess, needs, start } from "./hutch.ts";
+import { withRanges } from "./ranges.ts";
 
 const busybox = new Uint8Array(readFileSync(needs("busybox")));
 
@@ -81,26 +82,9 @@ eachCaller("a layer over an image", (bench) => {
     async () => {
       const { folder, word, store } = places();
       for (const name of ["newuidmap", "newgidmap"]) needs(name);
-      writeFileSync(`${folder}/ranges`, "nobody:300000:65536\n");
-      const script = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"';
-      const { start } = await import("./hutch.ts");
+      const ranged = [...withRanges(folder, "nobody:300000:65536\n"), ...bench.caller.prefix, bench.binary];
       const hutch = (...args: readonly string[]) =>
-        start(
-          [
-            "unshare",
-            "-m",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            `${folder}/ranges`,
-            ...bench.caller.prefix,
-            bench.binary,
-            ...args,
-          ],
-          { stdin: "", env: { HUTCH_STORE: store } },
-        ).ended;
+        start([...ranged, ...args], { stdin: "", env: { HUTCH_STORE: store } }).ended;
       const run = ["run", "--userns", "auto", "--persist", "w", word, "/bin/busybox", "sh", "-c"];
       const write =
         "cd /home/ada; busybox mkdir -m 700 shut; echo two > shut/new; busybox chown -R 5:6 shut; busybox rm file";
